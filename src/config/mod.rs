@@ -1,0 +1,3 @@
+//! Configuration: what can be set, and how it is read.
+
+pub mod options;

@@ -1,0 +1,13 @@
+//! midge: a messaging server that speaks the NATS protocol.
+//!
+//! Small enough for a router with 64 MiB of memory, fast enough for a big machine, and a drop-in for users of the
+//! reference server: the same protocol, configuration language, command line and monitoring.
+//!
+//! Layers, each using only those before it: plain values (`subject`, `limits`, `clock`, `rng`, `id`, `stats`, `log`);
+//! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`);
+//! sockets and threads (`net`); life cycle (`server`, `cli`).
+
+pub mod config;
+pub mod limits;
+
+pub use config::options::Options;

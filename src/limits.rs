@@ -1,0 +1,37 @@
+//! Every default and every ceiling, by name.
+//!
+//! The defaults are the reference server's, so that a client or an operator who knows that one is at home here; a
+//! constant that has no counterpart there says so.
+
+use std::time::Duration;
+
+/// TCP port for clients.
+pub const PORT: u16 = 4222;
+/// Address on which clients are accepted: every IPv4 interface.
+pub const HOST: &str = "0.0.0.0";
+/// Bytes of arguments in one control line, from the first non-blank after the verb to the line's end.
+pub const MAX_CONTROL_LINE: usize = 4096;
+/// Bytes of headers and payload in one message.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// A `max_payload` above this is warned about at start.
+pub const MAX_PAYLOAD_ADVISED: usize = 8 * 1024 * 1024;
+/// Bytes queued for one connection; more makes it a slow consumer.
+pub const MAX_PENDING: usize = 64 * 1024 * 1024;
+/// Client connections at a time.
+pub const MAX_CONNECTIONS: usize = 65536;
+/// Time between PINGs to an idle client.
+pub const PING_INTERVAL: Duration = Duration::from_secs(120);
+/// Unanswered PINGs after which a connection is stale.
+pub const PING_MAX: u32 = 2;
+/// Time a socket may take nothing before its connection is a slow consumer.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// Time a client has for its CONNECT where credentials are needed.
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time lame duck mode takes in all.
+pub const LAME_DUCK_DURATION: Duration = Duration::from_secs(120);
+/// Time between the lame duck notice and the first close.
+pub const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
+/// Entries in the history of closed connections.
+pub const MAX_CLOSED_CLIENTS: usize = 10_000;
+/// Worker threads at the most (midge's own).
+pub const WORKERS_MAX: usize = 64;

@@ -1,0 +1,3 @@
+//! The `midge` program.
+
+fn main() {}
