@@ -9,5 +9,9 @@
 
 pub mod config;
 pub mod limits;
+pub mod proto;
+pub mod rng;
+pub mod subject;
+pub mod sublist;
 
 pub use config::options::Options;

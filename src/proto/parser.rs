@@ -1,0 +1,450 @@
+//! Frames a client's byte stream into protocol operations.
+//!
+//! Borrows from the caller's buffer and copies nothing. Every call gets the bytes that earlier calls did not consume,
+//! with what has come since behind them; what a frame is does not depend on where the reads were split:
+//!
+//! ```text
+//! Verb ──▶ Blanks ──▶ Line ──┬──────────▶ frame          all but the ones below
+//!   │                        ├──▶ Body ─▶ frame          PUB, HPUB: waits for the payload and its CRLF
+//!   │                        └──▶ Trailer ▶ frame        HMSG
+//!   └────────────▶ Skip ────────────────▶ frame          PING, PONG, +OK: anything up to LF
+//! ```
+//!
+//! What a caller has to keep for an unfinished frame is bounded: verbs, blanks and skipped bytes are consumed as they
+//! come, arguments by `max_control_line`, a body by `max_payload`.
+
+use super::error::ParseError;
+use super::frame::{Frame, Publish};
+
+/// What this connection may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of arguments in a control line.
+    pub max_control_line: usize,
+    /// Bytes of headers and payload in a message.
+    pub max_payload: usize,
+    /// Whether HPUB was agreed on.
+    pub headers: bool,
+}
+
+/// What one call found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// Bytes at the start of the buffer that the caller may forget, once it is done with the frame.
+    pub consumed: usize,
+    /// The operation, or `None` when more bytes are needed.
+    pub frame: Option<Frame<'a>>,
+}
+
+/// The state between two calls.
+#[derive(Clone, Debug, Default)]
+pub struct Parser {
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// At the first byte of an operation.
+    #[default]
+    Verb,
+    /// Behind a verb, before the first byte of its arguments.
+    Blanks(Verb),
+    /// At the first byte of the arguments, of which so many are known to hold no LF.
+    Line(Verb, usize),
+    /// At the first byte of the arguments of a message whose body is not complete.
+    Body(Head),
+    /// Behind the line of an HMSG: CRLF must follow.
+    Trailer,
+    /// Behind the verb of an operation whose arguments mean nothing.
+    Skip(Verb),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Pub,
+    Hpub,
+    Ping,
+    Pong,
+    Sub,
+    Unsub,
+    Connect,
+    Info,
+    Ok,
+    Err,
+    Hmsg,
+}
+
+/// The verbs by name, the most frequent ones first, and whether a blank must follow.
+const VERBS: [(&[u8], Verb, bool); 11] = [
+    (b"PUB", Verb::Pub, true),
+    (b"HPUB", Verb::Hpub, true),
+    (b"PING", Verb::Ping, false),
+    (b"PONG", Verb::Pong, false),
+    (b"SUB", Verb::Sub, true),
+    (b"UNSUB", Verb::Unsub, true),
+    (b"CONNECT", Verb::Connect, false),
+    (b"INFO", Verb::Info, false),
+    (b"+OK", Verb::Ok, false),
+    (b"-ERR", Verb::Err, true),
+    (b"HMSG", Verb::Hmsg, true),
+];
+
+/// Where the parts of a message's control line are, counted from its first argument byte (where the subject starts).
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    subject_len: usize,
+    reply_at: usize,
+    reply_len: usize,
+    sizes_at: usize,
+    sizes_len: usize,
+    /// Up to and with the LF.
+    line_len: usize,
+    header_len: usize,
+    total_len: usize,
+    /// Single spaces between arguments and CRLF at the end.
+    canonical: bool,
+}
+
+/// Bytes of the input that an error quotes.
+const QUOTED_MAX: usize = 32;
+/// Digits of a size at the most.
+const SIZE_DIGITS_MAX: usize = 9;
+
+impl Parser {
+    /// Takes the next operation from the front of `buf`.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`] when the bytes are no operation; the connection cannot go on after that.
+    pub fn next<'a>(&mut self, buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ParseError> {
+        let mut at = 0;
+        loop {
+            let rest = buf.get(at..).unwrap_or_default();
+            match self.state {
+                State::Verb => {
+                    let Some((verb, len)) = recognise(rest)? else {
+                        return Ok(more(at));
+                    };
+                    at += len;
+                    self.state = match verb {
+                        Verb::Ping | Verb::Pong | Verb::Ok => State::Skip(verb),
+                        _ => State::Blanks(verb),
+                    };
+                }
+                State::Blanks(verb) => {
+                    at += rest.iter().take_while(|&&byte| is_blank(byte)).count();
+                    if at == buf.len() {
+                        return Ok(more(at));
+                    }
+                    self.state = State::Line(verb, 0);
+                }
+                State::Line(verb, scanned) => {
+                    let Some(end) = line_end(rest, scanned, limits.max_control_line)? else {
+                        self.state = State::Line(verb, rest.len());
+                        return Ok(more(at));
+                    };
+                    let with_cr = rest.get(..end).unwrap_or_default();
+                    let line = with_cr.strip_suffix(b"\r").unwrap_or(with_cr);
+                    match verb {
+                        Verb::Pub | Verb::Hpub => {
+                            let mut head = message_head(verb, line, limits)?;
+                            head.line_len = end + 1;
+                            head.canonical &= line.len() + 2 == head.line_len;
+                            self.state = State::Body(head);
+                        }
+                        Verb::Hmsg => {
+                            at += end + 1;
+                            self.state = State::Trailer;
+                        }
+                        _ => {
+                            self.state = State::Verb;
+                            let frame = line_frame(verb, line)?;
+                            return Ok(Step {
+                                consumed: at + end + 1,
+                                frame: Some(frame),
+                            });
+                        }
+                    }
+                }
+                State::Body(head) => {
+                    let Some(publish) = message(rest, &head)? else {
+                        return Ok(more(at));
+                    };
+                    self.state = State::Verb;
+                    return Ok(Step {
+                        consumed: at + head.frame_len(),
+                        frame: Some(Frame::Publish(publish)),
+                    });
+                }
+                State::Trailer => match rest {
+                    [b'\r', b'\n', ..] => {
+                        self.state = State::Verb;
+                        return Ok(Step {
+                            consumed: at + 2,
+                            frame: Some(Frame::Hmsg),
+                        });
+                    }
+                    [] | [b'\r'] => return Ok(more(at)),
+                    _ => return Err(unknown(rest)),
+                },
+                State::Skip(verb) => {
+                    let Some(end) = memchr::memchr(b'\n', rest) else {
+                        return Ok(more(buf.len()));
+                    };
+                    self.state = State::Verb;
+                    let frame = match verb {
+                        Verb::Ping => Frame::Ping,
+                        Verb::Pong => Frame::Pong,
+                        _ => Frame::Ok,
+                    };
+                    return Ok(Step {
+                        consumed: at + end + 1,
+                        frame: Some(frame),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Bytes that the unfinished frame will have in all, from the first one not consumed; 0 while that is not known.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        match &self.state {
+            State::Body(head) => head.frame_len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether the next byte starts an operation.
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        matches!(self.state, State::Verb)
+    }
+}
+
+impl Head {
+    /// Arguments, body and both line ends.
+    fn frame_len(&self) -> usize {
+        self.line_len + self.total_len + 2
+    }
+}
+
+fn more(consumed: usize) -> Step<'static> {
+    Step {
+        consumed,
+        frame: None,
+    }
+}
+
+fn unknown(at: &[u8]) -> ParseError {
+    ParseError::UnknownOperation(at.iter().take(QUOTED_MAX).copied().collect())
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// The verb at the front, and its length with the blank that some need behind them; `None` if it is cut off.
+fn recognise(buf: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
+    for (name, verb, blank) in VERBS {
+        let Some(start) = buf.get(..name.len()) else {
+            if name
+                .get(..buf.len())
+                .is_some_and(|prefix| buf.eq_ignore_ascii_case(prefix))
+            {
+                return Ok(None);
+            }
+            continue;
+        };
+        if !start.eq_ignore_ascii_case(name) {
+            continue;
+        }
+        return match buf.get(name.len()) {
+            _ if !blank => Ok(Some((verb, name.len()))),
+            Some(&byte) if is_blank(byte) => Ok(Some((verb, name.len() + 1))),
+            Some(_) => Err(unknown(buf)),
+            None => Ok(None),
+        };
+    }
+    Err(unknown(buf))
+}
+
+/// Where the LF is, if it has come; an error as soon as the arguments are too long, LF or not.
+fn line_end(args: &[u8], scanned: usize, limit: usize) -> Result<Option<usize>, ParseError> {
+    let too_long = || ParseError::ControlLine { limit };
+    // CR and LF do not count, so the LF of a line at the limit is at `limit + 1` at the latest.
+    let window = args.get(..limit.saturating_add(2)).unwrap_or(args);
+    let found = window
+        .get(scanned..)
+        .and_then(|part| memchr::memchr(b'\n', part))
+        .map(|at| at + scanned);
+    let line = window
+        .get(..found.unwrap_or(window.len()))
+        .unwrap_or_default();
+    if line.strip_suffix(b"\r").unwrap_or(line).len() > limit {
+        return Err(too_long());
+    }
+    if found.is_none() && args.len() > window.len() {
+        return Err(too_long());
+    }
+    Ok(found)
+}
+
+/// Up to `N` arguments as offset and length, how many there are in all, and whether single spaces part them.
+fn arguments<const N: usize>(line: &[u8]) -> ([(usize, usize); N], usize, bool) {
+    let mut found = [(0, 0); N];
+    let (mut count, mut canonical, mut at) = (0, true, 0);
+    while at < line.len() {
+        let rest = line.get(at..).unwrap_or_default();
+        let len = rest
+            .iter()
+            .position(|&byte| is_blank(byte))
+            .unwrap_or(rest.len());
+        if let Some(slot) = found.get_mut(count) {
+            *slot = (at, len);
+        }
+        count += 1;
+        let gap = rest.get(len..).unwrap_or_default();
+        let blanks = gap.iter().take_while(|&&byte| is_blank(byte)).count();
+        at += len + blanks;
+        // One space, and something behind it; or nothing at all.
+        canonical &= blanks == usize::from(at < line.len()) && gap.first() != Some(&b'\t');
+    }
+    (found, count, canonical)
+}
+
+fn slice(bytes: &[u8], (at, len): (usize, usize)) -> &[u8] {
+    bytes.get(at..at + len).unwrap_or_default()
+}
+
+/// A size: one to nine decimal digits.
+fn size(text: &[u8]) -> Option<u32> {
+    if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
+        return None;
+    }
+    text.iter().try_fold(0_u32, |sum, byte| {
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + u32::from(byte - b'0'))
+    })
+}
+
+/// The arguments of `PUB <subject> [reply] <size>` and `HPUB <subject> [reply] <header size> <total size>`.
+fn message_head(verb: Verb, line: &[u8], limits: &Limits) -> Result<Head, ParseError> {
+    let with_headers = verb == Verb::Hpub;
+    if with_headers && !limits.headers {
+        return Err(ParseError::Headers);
+    }
+    let bad = || ParseError::Arguments(if with_headers { "HPUB" } else { "PUB" }, line.to_vec());
+    let sizes = if with_headers { 2 } else { 1 };
+    let (fields, count, mut canonical) = arguments::<4>(line);
+    let (subject, reply, first, last) = match (count - sizes.min(count), fields) {
+        (1, [subject, first, second, _]) => (
+            subject,
+            (0, 0),
+            first,
+            if with_headers { second } else { first },
+        ),
+        (2, [subject, reply, first, second]) => (
+            subject,
+            reply,
+            first,
+            if with_headers { second } else { first },
+        ),
+        _ => return Err(bad()),
+    };
+    let total_len = size(slice(line, last)).ok_or_else(bad)? as usize;
+    let header_len = if with_headers {
+        size(slice(line, first)).ok_or_else(bad)? as usize
+    } else {
+        0
+    };
+    if header_len > total_len {
+        return Err(bad());
+    }
+    if total_len > limits.max_payload {
+        return Err(ParseError::Payload {
+            size: total_len,
+            limit: limits.max_payload,
+        });
+    }
+    // Without headers the total alone is passed on, so the run of bytes for a delivery starts elsewhere.
+    let sizes_at = if header_len == 0 { last.0 } else { first.0 };
+    canonical &= !with_headers || header_len > 0;
+    Ok(Head {
+        subject_len: subject.1,
+        reply_at: reply.0,
+        reply_len: reply.1,
+        sizes_at,
+        sizes_len: last.0 + last.1 - sizes_at,
+        line_len: 0,
+        header_len,
+        total_len,
+        canonical,
+    })
+}
+
+/// The message at the front of `buf`, where its arguments start, if all of it has come.
+fn message<'a>(buf: &'a [u8], head: &Head) -> Result<Option<Publish<'a>>, ParseError> {
+    let end = head.line_len + head.total_len;
+    let Some((frame, _)) = buf.split_at_checked(end + 2) else {
+        return match buf.get(end) {
+            Some(&byte) if byte != b'\r' => Err(unknown(buf.get(end..).unwrap_or_default())),
+            _ => Ok(None),
+        };
+    };
+    if !frame.ends_with(b"\r\n") {
+        return Err(unknown(buf.get(end..).unwrap_or_default()));
+    }
+    Ok(Some(Publish {
+        subject: slice(frame, (0, head.subject_len)),
+        reply: slice(frame, (head.reply_at, head.reply_len)),
+        sizes: slice(frame, (head.sizes_at, head.sizes_len)),
+        body: frame.get(head.line_len..).unwrap_or_default(),
+        header_len: head.header_len,
+        rest: if head.canonical {
+            frame.get(head.subject_len + 1..)
+        } else {
+            None
+        },
+    }))
+}
+
+/// The frames that are one line.
+fn line_frame(verb: Verb, line: &[u8]) -> Result<Frame<'_>, ParseError> {
+    let bad = |name| Err(ParseError::Arguments(name, line.to_vec()));
+    match verb {
+        Verb::Sub => match arguments::<3>(line) {
+            ([subject, sid, _], 2, _) => Ok(Frame::Subscribe {
+                subject: slice(line, subject),
+                queue: None,
+                sid: slice(line, sid),
+            }),
+            ([subject, queue, sid], 3, _) => Ok(Frame::Subscribe {
+                subject: slice(line, subject),
+                queue: Some(slice(line, queue)),
+                sid: slice(line, sid),
+            }),
+            _ => bad("SUB"),
+        },
+        Verb::Unsub => match arguments::<2>(line) {
+            ([sid, _], 1, _) => Ok(Frame::Unsubscribe {
+                sid: slice(line, sid),
+                max: 0,
+            }),
+            ([sid, max], 2, _) => {
+                let max = size(slice(line, max)).unwrap_or(0);
+                Ok(Frame::Unsubscribe {
+                    sid: slice(line, sid),
+                    max,
+                })
+            }
+            _ => bad("UNSUB"),
+        },
+        Verb::Connect => Ok(Frame::Connect(line)),
+        Verb::Info => Ok(Frame::Info(line)),
+        _ => Ok(Frame::Err(line)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! Sets of subscriptions: those at one node of the trie, and those that one subject matches.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::SubRef;
+
+/// Members from which on a set keeps an index, so that taking one out does not look at all of them.
+const INDEXED_MIN: usize = 32;
+
+/// A set with constant-time removal and a dense list to walk.
+#[derive(Debug, Default)]
+struct Set {
+    list: Vec<SubRef>,
+    index: Option<Box<Index>>,
+}
+
+/// Positions in the list, by hash of what stands there.
+#[derive(Debug, Default)]
+struct Index {
+    hasher: RandomState,
+    positions: HashTable<u32>,
+}
+
+/// The subscriptions at one node.
+#[derive(Debug, Default)]
+pub(super) enum Members {
+    #[default]
+    None,
+    /// One plain subscription, by far the most frequent case.
+    One(SubRef),
+    Many(Box<Crowd>),
+}
+
+/// Several subscriptions, or any that are in a queue group.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    plain: Set,
+    groups: Vec<(Box<[u8]>, Set)>,
+}
+
+/// Queue subscriptions of one group that match a subject.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The group's name.
+    pub name: Vec<u8>,
+    /// Its members, over all matching patterns.
+    pub members: Vec<SubRef>,
+}
+
+/// What matches a subject. Cleared and filled again, it keeps its buffers.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Plain subscriptions: each gets a copy.
+    pub plain: Vec<SubRef>,
+    groups: Vec<Group>,
+    /// Groups in use; the ones behind are spare buffers.
+    group_count: usize,
+}
+
+impl Matches {
+    /// The queue groups: one member of each gets a copy.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        self.groups.get(..self.group_count).unwrap_or_default()
+    }
+
+    /// Whether nobody is interested.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.group_count == 0
+    }
+
+    /// Forgets what was found.
+    pub fn clear(&mut self) {
+        self.plain.clear();
+        self.group_count = 0;
+    }
+
+    fn add_to_group(&mut self, name: &[u8], members: &[SubRef]) {
+        let in_use = self.groups.get_mut(..self.group_count).unwrap_or_default();
+        if let Some(group) = in_use.iter_mut().find(|group| group.name == name) {
+            group.members.extend_from_slice(members);
+            return;
+        }
+        if self.groups.len() == self.group_count {
+            self.groups.push(Group::default());
+        }
+        if let Some(group) = self.groups.get_mut(self.group_count) {
+            group.name.clear();
+            group.name.extend_from_slice(name);
+            group.members.clear();
+            group.members.extend_from_slice(members);
+            self.group_count += 1;
+        }
+    }
+}
+
+impl Members {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Members::None)
+    }
+
+    pub(super) fn insert(&mut self, queue: Option<&[u8]>, sub: SubRef) {
+        *self = match (std::mem::take(self), queue) {
+            (Members::None, None) => Members::One(sub),
+            (Members::Many(mut crowd), queue) => {
+                crowd.insert(queue, sub);
+                Members::Many(crowd)
+            }
+            (few, queue) => {
+                let mut crowd = Box::new(Crowd::default());
+                if let Members::One(first) = few {
+                    crowd.insert(None, first);
+                }
+                crowd.insert(queue, sub);
+                Members::Many(crowd)
+            }
+        };
+    }
+
+    /// Takes `sub` out; false if it was not there.
+    pub(super) fn remove(&mut self, queue: Option<&[u8]>, sub: SubRef) -> bool {
+        match self {
+            Members::None => false,
+            Members::One(only) => {
+                let found = *only == sub && queue.is_none();
+                if found {
+                    *self = Members::None;
+                }
+                found
+            }
+            Members::Many(crowd) => {
+                let found = crowd.remove(queue, sub);
+                if crowd.groups.is_empty() && crowd.plain.list.is_empty() {
+                    *self = Members::None;
+                }
+                found
+            }
+        }
+    }
+
+    pub(super) fn collect(&self, into: &mut Matches) {
+        match self {
+            Members::None => {}
+            Members::One(sub) => into.plain.push(*sub),
+            Members::Many(crowd) => {
+                into.plain.extend_from_slice(&crowd.plain.list);
+                for (name, set) in &crowd.groups {
+                    into.add_to_group(name, &set.list);
+                }
+            }
+        }
+    }
+}
+
+impl Crowd {
+    fn insert(&mut self, queue: Option<&[u8]>, sub: SubRef) {
+        let Some(name) = queue else {
+            return self.plain.insert(sub);
+        };
+        match self.groups.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, set)) => set.insert(sub),
+            None => {
+                let mut set = Set::default();
+                set.insert(sub);
+                self.groups.push((name.into(), set));
+            }
+        }
+    }
+
+    fn remove(&mut self, queue: Option<&[u8]>, sub: SubRef) -> bool {
+        let Some(name) = queue else {
+            return self.plain.remove(sub);
+        };
+        let Some(at) = self.groups.iter().position(|(known, _)| **known == *name) else {
+            return false;
+        };
+        let Some((_, set)) = self.groups.get_mut(at) else {
+            return false;
+        };
+        let found = set.remove(sub);
+        if set.list.is_empty() {
+            self.groups.swap_remove(at);
+        }
+        found
+    }
+}
+
+impl Set {
+    fn insert(&mut self, sub: SubRef) {
+        if let Some(index) = &mut self.index {
+            index.add(sub, self.list.len(), &self.list);
+        }
+        self.list.push(sub);
+        if self.index.is_none() && self.list.len() == INDEXED_MIN {
+            let mut index = Box::new(Index::default());
+            for (at, &sub) in self.list.iter().enumerate() {
+                index.add(sub, at, &self.list);
+            }
+            self.index = Some(index);
+        }
+    }
+
+    fn remove(&mut self, sub: SubRef) -> bool {
+        let found = match &mut self.index {
+            Some(index) => index.take(sub, &self.list),
+            None => self.list.iter().position(|&other| other == sub),
+        };
+        let Some(at) = found else { return false };
+        let last = self.list.len() - 1;
+        if let (Some(index), Some(&moved)) =
+            (&mut self.index, self.list.get(last).filter(|_| at < last))
+        {
+            index.take(moved, &self.list);
+            index.add(moved, at, &self.list);
+        }
+        self.list.swap_remove(at);
+        if self.list.len() < INDEXED_MIN / 2 {
+            self.index = None;
+        }
+        true
+    }
+}
+
+impl Index {
+    fn add(&mut self, sub: SubRef, at: usize, list: &[SubRef]) {
+        let hasher = &self.hasher;
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        self.positions
+            .insert_unique(hasher.hash_one(sub), at, |&at| {
+                hasher.hash_one(list.get(at as usize))
+            });
+    }
+
+    fn take(&mut self, sub: SubRef, list: &[SubRef]) -> Option<usize> {
+        let hash = self.hasher.hash_one(sub);
+        let entry = self
+            .positions
+            .find_entry(hash, |&at| list.get(at as usize) == Some(&sub))
+            .ok()?;
+        Some(entry.remove().0 as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sub(slot: u32) -> SubRef {
+        SubRef {
+            worker: 0,
+            slot,
+            serial: slot,
+        }
+    }
+
+    #[test]
+    fn a_large_set_forgets_exactly_what_is_removed() {
+        let mut members = Members::default();
+        for slot in 0..1000 {
+            members.insert(None, sub(slot));
+        }
+        for slot in (0..1000).filter(|slot| slot % 3 != 0) {
+            assert!(members.remove(None, sub(slot)) && !members.remove(None, sub(slot)));
+        }
+        let mut found = Matches::default();
+        members.collect(&mut found);
+        found.plain.sort_unstable();
+        assert_eq!(
+            found.plain,
+            (0..1000)
+                .filter(|slot| slot % 3 == 0)
+                .map(sub)
+                .collect::<Vec<_>>()
+        );
+        for slot in (0..1000).step_by(3) {
+            assert!(members.remove(None, sub(slot)));
+        }
+        assert!(members.is_empty());
+    }
+
+    #[test]
+    fn a_group_is_one_group_over_several_nodes() {
+        let (mut one, mut other) = (Members::default(), Members::default());
+        one.insert(Some(b"q"), sub(1));
+        one.insert(Some(b"r"), sub(2));
+        other.insert(Some(b"q"), sub(3));
+        let mut found = Matches::default();
+        one.collect(&mut found);
+        other.collect(&mut found);
+        let names: Vec<_> = found
+            .groups()
+            .iter()
+            .map(|group| (group.name.as_slice(), group.members.len()))
+            .collect();
+        assert_eq!(names, [(&b"q"[..], 2), (&b"r"[..], 1)]);
+        found.clear();
+        assert!(found.is_empty());
+        assert!(
+            one.remove(Some(b"q"), sub(1))
+                && !one.remove(None, sub(2))
+                && one.remove(Some(b"r"), sub(2))
+        );
+        assert!(one.is_empty());
+    }
+}

@@ -1,0 +1,369 @@
+//! The trie: one node per distinct prefix of the subjects that are subscribed to.
+//!
+//! Nodes live in one slab and know their parent; the edges for literal tokens of all nodes live in one hash table keyed
+//! by parent and token, so that a leaf costs one node and one table entry and no map of its own. The two wildcard edges
+//! are fields of the node:
+//!
+//! ```text
+//!                   root
+//!        "orders" /      \ "*"
+//!          node 1          node 4
+//!    "eu" /     \ ">"        \ "eu"
+//!   node 2       node 3       node 5        each with the subscriptions that end there
+//! ```
+//!
+//! A subscription keeps its [`NodeId`], valid as long as it stands there: to end it needs no walk, and its subject can be
+//! read back from the path upwards.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::members::{Matches, Members};
+use super::{SubRef, Text};
+use crate::subject;
+
+/// Names a node while a subscription stands at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(u32);
+
+const ROOT: u32 = 0;
+/// No node: the root is nobody's child.
+const NONE: u32 = 0;
+
+#[derive(Debug)]
+struct Node {
+    token: Text,
+    members: Members,
+    parent: u32,
+    /// Child for `*`, or none.
+    star: u32,
+    /// Child for `>`, or none.
+    full: u32,
+    /// Children with a literal token.
+    literal_children: u32,
+}
+
+/// Subscriptions by subject.
+#[derive(Debug)]
+pub struct Sublist {
+    nodes: Slab<Node>,
+    edges: HashTable<u32>,
+    hasher: RandomState,
+    len: usize,
+}
+
+impl Default for Sublist {
+    fn default() -> Self {
+        let mut nodes = Slab::new();
+        nodes.insert(Node::new(b"", NONE));
+        Sublist {
+            nodes,
+            edges: HashTable::new(),
+            hasher: RandomState::default(),
+            len: 0,
+        }
+    }
+}
+
+impl Node {
+    fn new(token: &[u8], parent: u32) -> Self {
+        Node {
+            token: Text::new(token),
+            members: Members::None,
+            parent,
+            star: NONE,
+            full: NONE,
+            literal_children: 0,
+        }
+    }
+}
+
+impl Sublist {
+    /// Subscriptions in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a subscription; the subject is one that [`subject::is_valid`] accepts.
+    pub fn insert(&mut self, subject: &[u8], queue: Option<&[u8]>, sub: SubRef) -> NodeId {
+        let mut at = ROOT;
+        for token in subject::tokens(subject) {
+            at = match self.child(at, token) {
+                NONE => self.grow(at, token),
+                child => child,
+            };
+        }
+        if let Some(node) = self.nodes.get_mut(at as usize) {
+            node.members.insert(queue, sub);
+            self.len += 1;
+        }
+        NodeId(at)
+    }
+
+    /// Takes a subscription out, and the nodes that nothing needs any more; false if it was not there.
+    pub fn remove(&mut self, at: NodeId, queue: Option<&[u8]>, sub: SubRef) -> bool {
+        let Some(node) = self.nodes.get_mut(at.0 as usize) else {
+            return false;
+        };
+        if !node.members.remove(queue, sub) {
+            return false;
+        }
+        self.len -= 1;
+        self.prune(at.0);
+        true
+    }
+
+    /// Adds to `found` whatever matches the literal `subject`; a malformed one matches nothing.
+    pub fn find(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
+        if self.len == 0 || !subject::has_no_empty_token(subject) {
+            return;
+        }
+        // Depth first, with a list of our own: subjects may have more tokens than a thread's stack has frames.
+        walk.clear();
+        walk.push((ROOT, 0));
+        while let Some((at, start)) = walk.pop() {
+            let Some(node) = self.node(at) else { continue };
+            if let Some(full) = self.node(node.full).filter(|_| node.full != NONE) {
+                full.members.collect(found);
+            }
+            let rest = subject.get(start..).unwrap_or_default();
+            let end = memchr::memchr(subject::SEPARATOR, rest);
+            let token = end.map_or(rest, |end| rest.get(..end).unwrap_or_default());
+            let literal = if node.literal_children > 0 {
+                self.literal_child(at, token)
+            } else {
+                NONE
+            };
+            for child in [node.star, literal] {
+                match end {
+                    _ if child == NONE => {}
+                    Some(end) => walk.push((child, start + end + 1)),
+                    None => self
+                        .node(child)
+                        .into_iter()
+                        .for_each(|child| child.members.collect(found)),
+                }
+            }
+        }
+    }
+
+    /// Appends the subject that leads to a node.
+    pub fn subject_of(&self, at: NodeId, out: &mut Vec<u8>) {
+        let mut path = Vec::new();
+        let mut next = at.0;
+        while let Some(node) = self.node(next).filter(|_| next != ROOT) {
+            path.push(&node.token);
+            next = node.parent;
+        }
+        for (position, token) in path.iter().rev().enumerate() {
+            if position > 0 {
+                out.push(subject::SEPARATOR);
+            }
+            out.extend_from_slice(token.as_bytes());
+        }
+    }
+
+    fn node(&self, id: u32) -> Option<&Node> {
+        self.nodes.get(id as usize)
+    }
+
+    fn edge_hash(&self, parent: u32, token: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(parent);
+        hasher.write(token);
+        hasher.finish()
+    }
+
+    fn literal_child(&self, parent: u32, token: &[u8]) -> u32 {
+        let hash = self.edge_hash(parent, token);
+        let is_child = |&id: &u32| {
+            self.node(id)
+                .is_some_and(|node| node.parent == parent && node.token == *token)
+        };
+        self.edges.find(hash, is_child).copied().unwrap_or(NONE)
+    }
+
+    /// The child for a token of a pattern.
+    fn child(&self, parent: u32, token: &[u8]) -> u32 {
+        match token {
+            b"*" => self.node(parent).map_or(NONE, |node| node.star),
+            b">" => self.node(parent).map_or(NONE, |node| node.full),
+            _ => self.literal_child(parent, token),
+        }
+    }
+
+    fn grow(&mut self, parent: u32, token: &[u8]) -> u32 {
+        let id = u32::try_from(self.nodes.insert(Node::new(token, parent)))
+            .expect("fewer than 2^32 nodes fit in memory");
+        let hash = self.edge_hash(parent, token);
+        let Some(node) = self.nodes.get_mut(parent as usize) else {
+            return id;
+        };
+        match token {
+            b"*" => node.star = id,
+            b">" => node.full = id,
+            _ => {
+                node.literal_children += 1;
+                let (nodes, hasher) = (&self.nodes, &self.hasher);
+                self.edges
+                    .insert_unique(hash, id, |&id| rehash(nodes, hasher, id));
+            }
+        }
+        id
+    }
+
+    /// Removes the node, and its ancestors, as far as they hold and lead to nothing.
+    fn prune(&mut self, mut id: u32) {
+        while let Some(node) = self.node(id).filter(|_| id != ROOT) {
+            let needed = node.literal_children > 0 || node.star != NONE || node.full != NONE;
+            if needed || !node.members.is_empty() {
+                return;
+            }
+            let parent_id = node.parent;
+            let hash = self.edge_hash(parent_id, node.token.as_bytes());
+            if let Ok(entry) = self.edges.find_entry(hash, |&other| other == id) {
+                entry.remove();
+            }
+            self.nodes.remove(id as usize);
+            if let Some(parent) = self.nodes.get_mut(parent_id as usize) {
+                match id {
+                    _ if parent.star == id => parent.star = NONE,
+                    _ if parent.full == id => parent.full = NONE,
+                    _ => parent.literal_children -= 1,
+                }
+            }
+            id = parent_id;
+        }
+        if self.len == 0 {
+            // The last subscription is gone: give back what a crowd before it needed.
+            *self = Sublist::default();
+        }
+    }
+}
+
+/// Places still to visit: a node, and where in the subject its children's token starts.
+pub type Walk = Vec<(u32, usize)>;
+
+fn rehash(nodes: &Slab<Node>, hasher: &RandomState, id: u32) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    if let Some(node) = nodes.get(id as usize) {
+        hasher.write_u32(node.parent);
+        hasher.write(node.token.as_bytes());
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn sub(slot: u32) -> SubRef {
+        SubRef {
+            worker: 0,
+            slot,
+            serial: 0,
+        }
+    }
+
+    fn found(list: &Sublist, subject: &[u8]) -> Vec<u32> {
+        let mut matches = Matches::default();
+        list.find(subject, &mut Walk::new(), &mut matches);
+        let queued = matches.groups().iter().flat_map(|group| &group.members);
+        let mut slots: Vec<u32> = matches
+            .plain
+            .iter()
+            .chain(queued)
+            .map(|sub| sub.slot)
+            .collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    #[test]
+    fn the_trie_agrees_with_the_definition_of_matching() {
+        let mut rng = Rng::seeded(11);
+        let words: [&[u8]; 5] = [b"a", b"b", b"*", b">", b"a*"];
+        let mut random = |literal: bool| {
+            let mut subject: Vec<u8> = Vec::new();
+            for position in 0..=rng.below(4) {
+                if position > 0 {
+                    subject.push(b'.');
+                }
+                subject.extend_from_slice(words[rng.below(if literal { 2 } else { 5 })]);
+            }
+            subject
+        };
+        let mut list = Sublist::default();
+        let mut model: Vec<(Vec<u8>, u32, NodeId)> = Vec::new();
+        for round in 0..4_000_u32 {
+            let pattern = random(false);
+            if subject::is_valid(&pattern) {
+                let queue = (round % 4 == 0).then_some(&b"q"[..]);
+                let node = list.insert(&pattern, queue, sub(round));
+                let mut back = Vec::new();
+                list.subject_of(node, &mut back);
+                assert_eq!(back, pattern);
+                model.push((pattern, round, node));
+            }
+            if model.len() > 40 {
+                let (_, slot, node) = model.swap_remove(round as usize % 40);
+                let queue = (slot % 4 == 0).then_some(&b"q"[..]);
+                assert!(list.remove(node, queue, sub(slot)));
+            }
+            let subject = random(true);
+            let mut expected: Vec<u32> = model
+                .iter()
+                .filter(|(p, ..)| subject::matches(p, &subject))
+                .map(|&(_, slot, _)| slot)
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(
+                found(&list, &subject),
+                expected,
+                "{}",
+                subject.escape_ascii()
+            );
+            assert_eq!(list.len(), model.len());
+        }
+        for (_, slot, node) in model {
+            list.remove(node, (slot % 4 == 0).then_some(&b"q"[..]), sub(slot));
+        }
+        assert!(list.is_empty() && list.nodes.len() == 1 && list.edges.is_empty());
+    }
+
+    #[test]
+    fn published_wildcards_are_plain_tokens() {
+        let mut list = Sublist::default();
+        for (slot, pattern) in [&b"a.*"[..], b"a.b", b"a.>", b">"].iter().enumerate() {
+            list.insert(pattern, None, sub(u32::try_from(slot).expect("small")));
+        }
+        assert_eq!(found(&list, b"a.*"), [0, 2, 3]);
+        assert_eq!(found(&list, b"a.>"), [0, 2, 3]);
+        assert!(found(&list, b"a.").is_empty() && found(&list, b".a").is_empty());
+    }
+
+    #[test]
+    fn a_subject_of_many_tokens_needs_no_deep_stack() {
+        let subject = vec![&b"a"[..]; 200_000].join(&b'.');
+        let mut list = Sublist::default();
+        let node = list.insert(&subject, None, sub(1));
+        assert_eq!(found(&list, &subject), [1]);
+        assert!(list.remove(node, None, sub(1)) && list.is_empty());
+    }
+
+    #[test]
+    fn a_node_is_small() {
+        assert!(size_of::<Node>() <= 64, "{}", size_of::<Node>());
+    }
+}
