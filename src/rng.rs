@@ -18,7 +18,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -28,7 +28,7 @@ impl Rng {
     /// A number below `bound`, each as likely as the others to within 2⁻³²; 0 when `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64 & 0xFFFF_FFFF;
-        usize::try_from(((self.next() >> 32) * bound) >> 32).unwrap_or(0)
+        usize::try_from(((self.next_u64() >> 32) * bound) >> 32).unwrap_or(0)
     }
 }
 

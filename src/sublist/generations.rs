@@ -12,8 +12,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::subject;
 
+/// Counters of each kind: as many as a byte of a hash tells apart.
 const LITERALS: usize = 256;
-const FIRST_TOKENS: usize = 64;
+const FIRST_TOKENS: usize = 256;
 
 /// The change counters of one trie.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Stamp(usize);
 
 /// Where a subject's counters are.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
+pub(super) struct Place {
     literal: u8,
     first_token: u8,
 }
@@ -57,7 +58,7 @@ impl Place {
         let first = subject_hash(subject::first_token(subject));
         Place {
             literal: hash.to_le_bytes()[7],
-            first_token: first.to_le_bytes()[7] % FIRST_TOKENS as u8,
+            first_token: first.to_le_bytes()[7],
         }
     }
 }
@@ -69,7 +70,7 @@ impl Generations {
         let counter = match subject::first_token(pattern) {
             _ if subject::is_literal(pattern) => &self.literals[usize::from(place.literal)],
             b"*" | b">" => &self.everything,
-            _ => &self.first_tokens[usize::from(place.first_token) % FIRST_TOKENS],
+            _ => &self.first_tokens[usize::from(place.first_token)],
         };
         counter.fetch_add(1, Ordering::Release);
     }
@@ -77,8 +78,7 @@ impl Generations {
     /// The stamp of a subject. Take it before the walk whose result it shall vouch for.
     pub(super) fn stamp(&self, place: Place) -> Stamp {
         let literal = self.literals[usize::from(place.literal)].load(Ordering::Acquire);
-        let first = self.first_tokens[usize::from(place.first_token) % FIRST_TOKENS]
-            .load(Ordering::Acquire);
+        let first = self.first_tokens[usize::from(place.first_token)].load(Ordering::Acquire);
         Stamp(
             literal
                 .wrapping_add(first)

@@ -211,11 +211,8 @@ impl Set {
         };
         let Some(at) = found else { return false };
         let last = self.list.len() - 1;
-        if let (Some(index), Some(&moved)) =
-            (&mut self.index, self.list.get(last).filter(|_| at < last))
-        {
-            index.take(moved, &self.list);
-            index.add(moved, at, &self.list);
+        if let (Some(index), Some(&moved)) = (&mut self.index, self.list.get(last)) {
+            index.shift(moved, last, at);
         }
         self.list.swap_remove(at);
         if self.list.len() < INDEXED_MIN / 2 {
@@ -229,10 +226,18 @@ impl Index {
     fn add(&mut self, sub: SubRef, at: usize, list: &[SubRef]) {
         let hasher = &self.hasher;
         let at = u32::try_from(at).unwrap_or(u32::MAX);
+        // An entry behind the list's end cannot be; if it were, any hash would do.
+        let rehash = |&at: &u32| list.get(at as usize).map_or(0, |sub| hasher.hash_one(sub));
         self.positions
-            .insert_unique(hasher.hash_one(sub), at, |&at| {
-                hasher.hash_one(list.get(at as usize))
-            });
+            .insert_unique(hasher.hash_one(sub), at, rehash);
+    }
+
+    /// Notes that what stood at `from` will stand at `to`.
+    fn shift(&mut self, sub: SubRef, from: usize, to: usize) {
+        let is_from = |&at: &u32| at as usize == from;
+        if let Some(position) = self.positions.find_mut(self.hasher.hash_one(sub), is_from) {
+            *position = u32::try_from(to).unwrap_or(u32::MAX);
+        }
     }
 
     fn take(&mut self, sub: SubRef, list: &[SubRef]) -> Option<usize> {

@@ -124,7 +124,7 @@ impl Sublist {
     }
 
     /// Adds to `found` whatever matches the literal `subject`; a malformed one matches nothing.
-    pub fn find(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
+    pub(super) fn find(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
         if self.len == 0 || !subject::has_no_empty_token(subject) {
             return;
         }
@@ -252,7 +252,7 @@ impl Sublist {
 }
 
 /// Places still to visit: a node, and where in the subject its children's token starts.
-pub type Walk = Vec<(u32, usize)>;
+pub(super) type Walk = Vec<(u32, usize)>;
 
 fn rehash(nodes: &Slab<Node>, hasher: &RandomState, id: u32) -> u64 {
     let mut hasher = hasher.build_hasher();
