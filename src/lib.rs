@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod limits;
+pub mod log;
 pub mod proto;
 pub mod rng;
 pub mod subject;
