@@ -7,11 +7,15 @@
 //! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`);
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 
+pub mod broker;
 pub mod config;
+pub mod engine;
 pub mod limits;
 pub mod log;
+pub mod net;
 pub mod proto;
 pub mod rng;
+pub mod session;
 pub mod subject;
 pub mod sublist;
 

@@ -1,0 +1,317 @@
+//! One worker's messaging: bytes of a peer in, deliveries out.
+//!
+//! The engine drives the parser and the session of a [`Peer`], keeps the worker's subscriptions, and carries out each
+//! action. It owns no socket: what it delivers goes to a [`Sink`], which in the server is the worker's sockets and the
+//! mailboxes of the others, and in a test or a fuzzer whatever is handy.
+
+mod route;
+
+use std::sync::Arc;
+
+use crate::broker::{Broker, Subscriptions};
+use crate::proto::encode::{Message, error_line};
+use crate::proto::error::ParseError;
+use crate::proto::frame::Frame;
+use crate::proto::parser::Parser;
+use crate::rng::Rng;
+use crate::session::{Action, Client, CloseReason, Context, Violation};
+use crate::subject;
+use crate::sublist::{Cache, SubRef};
+
+/// Everything of a connection that is not its socket.
+#[derive(Debug)]
+pub struct Peer {
+    /// The connection's slot at its worker.
+    pub conn: u32,
+    /// Its account.
+    pub account: u32,
+    /// Its protocol state.
+    pub session: Client,
+    parser: Parser,
+}
+
+/// What became of a message for one subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is queued.
+    Taken,
+    /// It is queued, and the queue is so long that whoever sends to it should pause.
+    Filling,
+    /// It is not, and will not be.
+    Refused,
+}
+
+/// Where an engine's output goes.
+pub trait Sink {
+    /// Queues bytes for a connection of this worker.
+    fn reply(&mut self, conn: u32, bytes: &[u8]);
+
+    /// Queues a message for a subscription of a connection of this worker.
+    fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery;
+
+    /// Hands a message to another worker. `Filling` if that one is behind.
+    fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery;
+
+    /// Hears of each operation, before it is carried out, if it wants to trace them.
+    fn on_frame(&mut self, session: &Client, frame: &Frame<'_>);
+
+    /// Hears of an operation that was refused.
+    fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>);
+
+    /// Hears of bytes that were no operation.
+    fn on_parse_error(&mut self, session: &Client, error: &ParseError);
+}
+
+/// A message for subscriptions of another worker.
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// The account it was published in.
+    pub account: u32,
+    /// Workers that have had it already.
+    pub hops: u8,
+    /// The message.
+    pub message: &'a Message<'a>,
+    /// For whom.
+    pub to: To<'a>,
+}
+
+/// The addressees of a letter.
+#[derive(Clone, Copy, Debug)]
+pub enum To<'a> {
+    /// Each of these gets a copy.
+    Each(&'a [SubRef]),
+    /// One member of a queue group: this one, or another if it is gone.
+    Member {
+        /// The one that was chosen.
+        sub: SubRef,
+        /// The group's name.
+        group: &'a [u8],
+    },
+}
+
+/// What came of feeding bytes to a peer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Bytes that are done with.
+    pub consumed: usize,
+    /// Why it stopped.
+    pub end: End,
+}
+
+/// Why feeding stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All whole frames are done.
+    Starved,
+    /// A message went to someone who is filling up.
+    Pause,
+    /// The connection must end.
+    Close(CloseReason),
+}
+
+/// One worker's state.
+#[derive(Debug)]
+pub struct Engine {
+    broker: Arc<Broker>,
+    worker: u16,
+    /// The subscriptions of this worker's connections.
+    pub subscriptions: Subscriptions,
+    cache: Cache,
+    rng: Rng,
+    /// What a session answers to one frame.
+    answers: Vec<u8>,
+    /// A message that has to be written anew.
+    scratch: Vec<u8>,
+    /// Subscriptions that the message at hand brought to their max, with their account.
+    ended: Vec<(SubRef, u32)>,
+}
+
+impl Peer {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(conn: u32, account: u32, session: Client) -> Self {
+        Peer {
+            conn,
+            account,
+            session,
+            parser: Parser::default(),
+        }
+    }
+
+    /// Bytes that its unfinished frame will have in all; 0 while that is not known.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.parser.wanted()
+    }
+}
+
+impl Engine {
+    /// The engine of a worker.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, worker: u16, seed: u64) -> Self {
+        Engine {
+            broker,
+            worker,
+            subscriptions: Subscriptions::new(worker),
+            cache: Cache::default(),
+            rng: Rng::seeded(seed),
+            answers: Vec::new(),
+            scratch: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Carries out all whole frames at the front of `bytes`.
+    ///
+    /// What is not consumed must come again, with what was received since behind it.
+    pub fn feed(
+        &mut self,
+        peer: &mut Peer,
+        bytes: &[u8],
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Fed {
+        let mut consumed = 0;
+        let end = loop {
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            let step = match peer
+                .parser
+                .next(rest, &peer.session.parser_limits(context.options))
+            {
+                Ok(step) => step,
+                Err(error) => break End::Close(self.on_parse_error(peer, &error, sink)),
+            };
+            consumed += step.consumed;
+            let Some(frame) = step.frame else {
+                break End::Starved;
+            };
+            sink.on_frame(&peer.session, &frame);
+            match self.on_frame(peer, frame, context, sink) {
+                Ok(Delivery::Filling) => break End::Pause,
+                Ok(_) => {}
+                Err(reason) => break End::Close(reason),
+            }
+        };
+        Fed { consumed, end }
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub fn forget(&mut self, peer: &Peer) {
+        while let Some(sub) = self.subscriptions.first_of(peer.conn) {
+            self.end(peer.account, sub);
+        }
+    }
+
+    fn on_parse_error(
+        &mut self,
+        peer: &Peer,
+        error: &ParseError,
+        sink: &mut impl Sink,
+    ) -> CloseReason {
+        sink.on_parse_error(&peer.session, error);
+        if let Some(text) = error.wire_text() {
+            self.answers.clear();
+            error_line(text, &mut self.answers);
+            sink.reply(peer.conn, &self.answers);
+        }
+        CloseReason::from(error)
+    }
+
+    fn on_frame(
+        &mut self,
+        peer: &mut Peer,
+        frame: Frame<'_>,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<Delivery, CloseReason> {
+        let action = peer.session.on_frame(frame, context, &mut self.answers);
+        self.answer(peer, sink);
+        match action? {
+            Action::Nothing => {}
+            Action::Publish(publish) => return Ok(self.publish(peer, &publish, sink)),
+            Action::Subscribe {
+                subject,
+                queue,
+                sid,
+            } => self.subscribe(peer, subject, queue, sid, context, sink),
+            Action::Unsubscribe { sid, max } => self.unsubscribe(peer, sid, max),
+            Action::Connected { again: true } => self.forget(peer),
+            Action::Connected { again: false } => {
+                let headers = peer.session.headers;
+                self.subscriptions
+                    .for_each_of(peer.conn, |subscription| subscription.headers = headers);
+            }
+            Action::Refuse(violation) => self.refuse(peer, &violation, sink),
+        }
+        Ok(Delivery::Taken)
+    }
+
+    #[inline]
+    fn answer(&mut self, peer: &Peer, sink: &mut impl Sink) {
+        if !self.answers.is_empty() {
+            sink.reply(peer.conn, &self.answers);
+            self.answers.clear();
+        }
+    }
+
+    fn refuse(&mut self, peer: &Peer, violation: &Violation<'_>, sink: &mut impl Sink) {
+        sink.on_refusal(&peer.session, violation);
+        error_line(&violation.wire_text(), &mut self.answers);
+        self.answer(peer, sink);
+    }
+
+    fn subscribe(
+        &mut self,
+        peer: &Peer,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let full = |max| self.subscriptions.count_of(peer.conn) >= max;
+        if context.options.max_subscriptions.is_some_and(full) {
+            return self.refuse(peer, &Violation::Subscriptions, sink);
+        }
+        // A sid in use keeps what it stands for, whatever the new subject; the peer is told all is well.
+        if self.subscriptions.find(peer.conn, sid).is_none() {
+            if !subject::is_valid(subject) {
+                return self.refuse(peer, &Violation::Subject, sink);
+            }
+            let Some(account) = self.broker.account(peer.account) else {
+                return;
+            };
+            // Into the table first: another worker may send to it as soon as the trie has it.
+            let sub = self
+                .subscriptions
+                .insert(peer.conn, sid, queue, peer.session.headers);
+            let node = account.subscribe(subject, queue, sub);
+            self.subscriptions.place(sub, node);
+        }
+        peer.session.accept(&mut self.answers);
+        self.answer(peer, sink);
+    }
+
+    fn unsubscribe(&mut self, peer: &Peer, sid: &[u8], max: u32) {
+        let Some(sub) = self.subscriptions.find(peer.conn, sid) else {
+            return;
+        };
+        match self.subscriptions.get(sub) {
+            Some(subscription) if u64::from(max) > subscription.delivered => subscription.max = max,
+            _ => self.end(peer.account, sub),
+        }
+    }
+
+    /// Ends one subscription.
+    fn end(&mut self, account: u32, sub: SubRef) {
+        let Some(gone) = self.subscriptions.remove(sub) else {
+            return;
+        };
+        if let (Some(account), Some(node)) = (self.broker.account(account), gone.node) {
+            account.unsubscribe(node, gone.queue.as_deref(), sub, &mut self.scratch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

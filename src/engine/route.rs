@@ -1,0 +1,228 @@
+//! Who gets a message, and handing it over.
+
+use super::{Delivery, Engine, Letter, Peer, Sink, To};
+use crate::broker::Subscriptions;
+use crate::proto::encode::{Message, no_responders};
+use crate::proto::frame::Publish;
+use crate::rng::Rng;
+use crate::sublist::{Group, SubRef};
+
+/// How often a message for a queue group may be handed on because its member was gone when it arrived.
+const HOPS_MAX: u8 = 3;
+
+/// What the deliveries of one message have in common.
+struct Round<'r, S> {
+    worker: u16,
+    account: u32,
+    hops: u8,
+    /// A connection that does not want its own messages back.
+    skip: Option<u32>,
+    message: &'r Message<'r>,
+    subscriptions: &'r mut Subscriptions,
+    ended: &'r mut Vec<(SubRef, u32)>,
+    sink: &'r mut S,
+    /// Whether anyone got it.
+    reached: bool,
+    /// Whether one who got it is filling up.
+    filling: bool,
+}
+
+impl Engine {
+    pub(super) fn publish(
+        &mut self,
+        peer: &Peer,
+        publish: &Publish<'_>,
+        sink: &mut impl Sink,
+    ) -> Delivery {
+        let Some(account) = self.broker.account(peer.account) else {
+            return Delivery::Refused;
+        };
+        let message = Message::from_publish(publish, &mut self.scratch);
+        let matches = self.cache.find(
+            account.index,
+            publish.subject,
+            &account.trie,
+            &account.generations,
+        );
+        let mut round = Round {
+            worker: self.worker,
+            account: peer.account,
+            hops: 0,
+            skip: (!peer.session.echo).then_some(peer.conn),
+            message: &message,
+            subscriptions: &mut self.subscriptions,
+            ended: &mut self.ended,
+            sink,
+            reached: false,
+            filling: false,
+        };
+        round.each(&matches.plain);
+        for group in matches.groups() {
+            round.one_of(group, None, &mut self.rng);
+        }
+        let (reached, filling) = (round.reached, round.filling);
+        if !reached && peer.session.no_responders && !publish.reply.is_empty() {
+            self.say_no_responders(peer, publish, sink);
+        }
+        self.end_ended();
+        if filling {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
+    pub fn receive(&mut self, letter: &Letter<'_>, sink: &mut impl Sink) -> Delivery {
+        let mut round = Round {
+            worker: self.worker,
+            account: letter.account,
+            hops: letter.hops,
+            skip: None,
+            message: letter.message,
+            subscriptions: &mut self.subscriptions,
+            ended: &mut self.ended,
+            sink,
+            reached: false,
+            filling: false,
+        };
+        match letter.to {
+            To::Each(subs) => round.each(subs),
+            To::Member { sub, group } => {
+                if !round.local(sub) && letter.hops < HOPS_MAX {
+                    if let Some(account) = self.broker.account(letter.account) {
+                        let subject = letter.message.subject;
+                        let matches = self.cache.find(
+                            account.index,
+                            subject,
+                            &account.trie,
+                            &account.generations,
+                        );
+                        if let Some(group) =
+                            matches.groups().iter().find(|known| known.name == group)
+                        {
+                            round.one_of(group, Some(sub), &mut self.rng);
+                        }
+                    }
+                }
+            }
+        }
+        let filling = round.filling;
+        self.end_ended();
+        if filling {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
+    fn say_no_responders(&mut self, peer: &Peer, publish: &Publish<'_>, sink: &mut impl Sink) {
+        let Some(account) = self.broker.account(peer.account) else {
+            return;
+        };
+        let matches = self.cache.find(
+            account.index,
+            publish.reply,
+            &account.trie,
+            &account.generations,
+        );
+        let own = matches
+            .plain
+            .iter()
+            .filter(|sub| sub.worker == self.worker)
+            .find_map(|&sub| {
+                let subscription = self.subscriptions.get(sub)?;
+                (subscription.conn == peer.conn).then(|| subscription.sid.clone())
+            });
+        if let Some(sid) = own {
+            no_responders(
+                publish.reply,
+                sid.as_bytes(),
+                publish.subject,
+                &mut self.answers,
+            );
+            self.answer(peer, sink);
+        }
+    }
+
+    /// Ends the subscriptions that have had their last message.
+    fn end_ended(&mut self) {
+        while let Some((sub, account)) = self.ended.pop() {
+            self.end(account, sub);
+        }
+    }
+}
+
+impl<S: Sink> Round<'_, S> {
+    /// A copy for each; those of one worker stand together.
+    fn each(&mut self, subs: &[SubRef]) {
+        for run in subs.chunk_by(|one, next| one.worker == next.worker) {
+            match run.first() {
+                Some(first) if first.worker != self.worker => {
+                    self.remote(first.worker, To::Each(run))
+                }
+                _ => run.iter().for_each(|&sub| {
+                    self.local(sub);
+                }),
+            }
+        }
+    }
+
+    /// One member, chosen at random; the next ones in turn while one cannot take it.
+    fn one_of(&mut self, group: &Group, gone: Option<SubRef>, rng: &mut Rng) {
+        let start = rng.below(group.members.len());
+        let (before, after) = group.members.split_at(start);
+        for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
+            if sub.worker != self.worker {
+                return self.remote(
+                    sub.worker,
+                    To::Member {
+                        sub,
+                        group: &group.name,
+                    },
+                );
+            }
+            if self.local(sub) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the subscription, one of this worker's, took it.
+    #[inline]
+    fn local(&mut self, sub: SubRef) -> bool {
+        let Some(subscription) = self.subscriptions.get(sub) else {
+            return false;
+        };
+        let full = subscription.max > 0 && subscription.delivered >= u64::from(subscription.max);
+        if full || self.skip == Some(subscription.conn) {
+            return false;
+        }
+        let sid = subscription.sid.as_bytes();
+        let delivery =
+            self.sink
+                .deliver(subscription.conn, sid, subscription.headers, self.message);
+        if delivery == Delivery::Refused {
+            return false;
+        }
+        subscription.delivered += 1;
+        if subscription.delivered == u64::from(subscription.max) {
+            self.ended.push((sub, self.account));
+        }
+        self.filling |= delivery == Delivery::Filling;
+        self.reached = true;
+        true
+    }
+
+    fn remote(&mut self, worker: u16, to: To<'_>) {
+        let letter = Letter {
+            account: self.account,
+            hops: self.hops + 1,
+            message: self.message,
+            to,
+        };
+        self.filling |= self.sink.forward(&letter, worker) == Delivery::Filling;
+        self.reached = true;
+    }
+}

@@ -1,0 +1,213 @@
+//! The engine with two workers and no sockets, one transcript at a time.
+
+use super::*;
+use crate::config::options::Options;
+use crate::proto::info::ServerInfo;
+
+/// Collects what each connection is sent, and what goes to other workers.
+#[derive(Default)]
+struct Collect {
+    sent: Vec<Vec<u8>>,
+    letters: Vec<(u16, String)>,
+    /// A connection that takes nothing.
+    closed: Option<u32>,
+}
+
+impl Sink for Collect {
+    fn reply(&mut self, conn: u32, bytes: &[u8]) {
+        self.sent
+            .resize_with(self.sent.len().max(conn as usize + 1), Vec::new);
+        self.sent[conn as usize].extend_from_slice(bytes);
+    }
+    fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery {
+        if self.closed == Some(conn) {
+            return Delivery::Refused;
+        }
+        let mut bytes = Vec::new();
+        let rest = message.head(sid, headers, &mut bytes);
+        bytes.extend_from_slice(rest);
+        self.reply(conn, &bytes);
+        Delivery::Taken
+    }
+    fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
+        let subject = letter.message.subject.escape_ascii();
+        self.letters
+            .push((worker, format!("{subject} {:?}", letter.to)));
+        Delivery::Taken
+    }
+    fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
+    fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
+    fn on_parse_error(&mut self, _: &Client, _: &ParseError) {}
+}
+
+struct World {
+    engines: Vec<Engine>,
+    peers: Vec<Peer>,
+    sink: Collect,
+    options: Options,
+}
+
+impl World {
+    fn new(workers: u16) -> Self {
+        let broker = Arc::new(Broker::default());
+        let engines = (0..workers)
+            .map(|worker| Engine::new(Arc::clone(&broker), worker, 5))
+            .collect();
+        World {
+            engines,
+            peers: Vec::new(),
+            sink: Collect::default(),
+            options: Options::default(),
+        }
+    }
+
+    fn open(&mut self) -> usize {
+        let conn = u32::try_from(self.peers.len()).unwrap();
+        self.peers.push(Peer::new(
+            conn,
+            0,
+            Client::new(u64::from(conn), ([127, 0, 0, 1], 1).into()),
+        ));
+        self.sink.sent.push(Vec::new());
+        self.peers.len() - 1
+    }
+
+    fn feed(&mut self, worker: usize, peer: usize, text: &str) -> End {
+        let info = ServerInfo::default();
+        let context = Context {
+            options: &self.options,
+            info: &info,
+        };
+        let peer = &mut self.peers[peer];
+        self.engines[worker]
+            .feed(peer, text.as_bytes(), &context, &mut self.sink)
+            .end
+    }
+
+    fn sent(&mut self, peer: usize) -> String {
+        String::from_utf8(std::mem::take(&mut self.sink.sent[peer])).unwrap()
+    }
+}
+
+const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+
+#[test]
+fn a_message_reaches_each_plain_subscription_and_one_of_each_group() {
+    let mut world = World::new(1);
+    let (a, b) = (world.open(), world.open());
+    world.feed(
+        0,
+        a,
+        &format!("{QUIET}SUB a.* 1\r\nSUB > 2\r\nSUB a.b q 3\r\n"),
+    );
+    world.feed(0, b, &format!("{QUIET}SUB a.* q 4\r\n"));
+    world.feed(0, b, "PUB a.b 1\r\nx\r\n");
+    let all = world.sent(a) + &world.sent(b);
+    assert_eq!(all.matches("MSG a.b").count(), 3, "{all}");
+    assert!(all.contains("MSG a.b 1 1") && all.contains("MSG a.b 2 1"));
+}
+
+#[test]
+fn a_group_passes_over_a_member_that_cannot_take_it() {
+    let mut world = World::new(1);
+    let (a, b) = (world.open(), world.open());
+    world.feed(0, a, &format!("{QUIET}SUB a q 1\r\n"));
+    world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
+    world.sink.closed = Some(0);
+    for _ in 0..20 {
+        world.feed(0, b, "PUB a 1\r\nx\r\n");
+    }
+    assert_eq!(world.sent(b).matches("MSG a 2").count(), 20);
+}
+
+#[test]
+fn a_letter_for_a_member_that_is_gone_goes_to_another() {
+    let mut world = World::new(2);
+    let (a, b, c) = (world.open(), world.open(), world.open());
+    world.feed(0, a, &format!("{QUIET}SUB a q 1\r\n"));
+    let gone = world.engines[0].subscriptions.find(0, b"1").unwrap();
+    world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
+    world.feed(0, a, "UNSUB 1\r\n");
+    let message = Message::new(b"a", b"1\r\nx\r\n", 0, 3, 0);
+    let letter = Letter {
+        account: 0,
+        hops: 1,
+        message: &message,
+        to: To::Member {
+            sub: gone,
+            group: b"q",
+        },
+    };
+    world.engines[0].receive(&letter, &mut world.sink);
+    assert_eq!(world.sent(b), "MSG a 2 1\r\nx\r\n");
+    // And to another worker, if that is where the only other member is.
+    world.feed(0, b, "UNSUB 2\r\n");
+    world.feed(1, c, &format!("{QUIET}SUB a q 3\r\n"));
+    world.engines[0].receive(&letter, &mut world.sink);
+    assert_eq!(world.sink.letters.len(), 1);
+    assert_eq!(world.sink.letters[0].0, 1);
+}
+
+#[test]
+fn another_worker_gets_one_letter_for_all_its_subscriptions() {
+    let mut world = World::new(2);
+    let (a, b, c) = (world.open(), world.open(), world.open());
+    world.feed(1, b, &format!("{QUIET}SUB a 1\r\nSUB a 2\r\n"));
+    world.feed(1, c, &format!("{QUIET}SUB a 1\r\n"));
+    world.feed(0, a, &format!("{QUIET}SUB a 1\r\nPUB a 1\r\nx\r\n"));
+    assert_eq!(world.sink.letters.len(), 1);
+    assert_eq!(world.sent(a), "MSG a 1 1\r\nx\r\n");
+}
+
+#[test]
+fn subscriptions_end_at_their_max_and_with_their_connection() {
+    let mut world = World::new(1);
+    let a = world.open();
+    world.feed(0, a, &format!("{QUIET}SUB a 1\r\nUNSUB 1 2\r\nPUB a 1\r\n1\r\nPUB a 1\r\n2\r\nPUB a 1\r\n3\r\nSUB a 1\r\n"));
+    assert_eq!(world.sent(a), "MSG a 1 1\r\n1\r\nMSG a 1 1\r\n2\r\n");
+    let peer = &world.peers[a];
+    world.engines[0].forget(peer);
+    let account = world.engines[0].broker.account(0).unwrap();
+    assert!(account.trie.read().unwrap().is_empty() && world.engines[0].subscriptions.is_empty());
+}
+
+#[test]
+fn feeding_stops_where_a_subscriber_fills_up() {
+    struct Full(Collect);
+    impl Sink for Full {
+        fn reply(&mut self, conn: u32, bytes: &[u8]) {
+            self.0.reply(conn, bytes);
+        }
+        fn deliver(&mut self, _: u32, _: &[u8], _: bool, _: &Message<'_>) -> Delivery {
+            Delivery::Filling
+        }
+        fn forward(&mut self, _: &Letter<'_>, _: u16) -> Delivery {
+            Delivery::Filling
+        }
+        fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
+        fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
+        fn on_parse_error(&mut self, _: &Client, _: &ParseError) {}
+    }
+    let mut world = World::new(1);
+    let a = world.open();
+    world.feed(0, a, &format!("{QUIET}SUB a 1\r\n"));
+    let info = ServerInfo::default();
+    let context = Context {
+        options: &world.options,
+        info: &info,
+    };
+    let wire = b"PUB a 1\r\nx\r\nPUB a 1\r\ny\r\n";
+    let fed = world.engines[0].feed(
+        &mut world.peers[a],
+        wire,
+        &context,
+        &mut Full(Collect::default()),
+    );
+    assert_eq!(
+        fed,
+        Fed {
+            consumed: 12,
+            end: End::Pause
+        }
+    );
+}

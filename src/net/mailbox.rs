@@ -1,0 +1,414 @@
+//! The queue between threads: whole batches of messages, and commands.
+//!
+//! A worker collects what it has for another one in a [`Batch`] and hands it over in one go, with one wake-up, at the
+//! end of its turn. The receiver is woken only if it sleeps; batches that it has emptied go back to whoever sends next.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mio::Waker;
+use mio::net::TcpStream;
+
+use crate::config::options::Options;
+use crate::engine::{Letter, To};
+use crate::limits;
+use crate::proto::encode::Message;
+use crate::proto::info::ServerInfo;
+use crate::session::{Client, CloseReason};
+use crate::sublist::SubRef;
+
+/// A connection of some worker, as others may name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The worker.
+    pub worker: u16,
+    /// The connection's slot there.
+    pub conn: u32,
+    /// Tells it from earlier connections in that slot.
+    pub serial: u32,
+}
+
+/// What all sessions need to know, replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct Settings {
+    /// The options.
+    pub options: Options,
+    /// What INFO says of the server.
+    pub info: ServerInfo,
+}
+
+/// Something for a worker to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve a connection.
+    Adopt {
+        /// Its socket, not registered anywhere.
+        socket: TcpStream,
+        /// Its fresh session.
+        session: Box<Client>,
+        /// Greet it, and then end it for this reason.
+        refuse: Option<CloseReason>,
+    },
+    /// One of the worker's connections sends to a consumer that is filling up: stop reading from it for a while.
+    Stall(Origin),
+    /// Whatever it was stalled for has drained.
+    Resume(Origin),
+    /// Write what is queued, and end.
+    Stop,
+}
+
+/// Messages for one worker.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Subjects, messages, group names, one behind the other.
+    bytes: Vec<u8>,
+    parcels: Vec<Parcel>,
+    subs: Vec<SubRef>,
+    /// Bytes in it, shared ones included.
+    weight: usize,
+    /// Who waits for it to be worked off.
+    waiting: Vec<Origin>,
+}
+
+/// One letter; its bytes are in the batch.
+#[derive(Debug)]
+struct Parcel {
+    from: Origin,
+    account: u32,
+    hops: u8,
+    subject_len: usize,
+    rest_len: usize,
+    /// The message, if it is too large to copy.
+    shared: Option<Arc<[u8]>>,
+    reply_len: usize,
+    body_at: usize,
+    header_len: usize,
+    /// A queue group's name; absent for plain subscriptions.
+    group_len: Option<usize>,
+    subs: usize,
+}
+
+impl Batch {
+    /// Whether there is nothing to hand over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parcels.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Bytes in it.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Adds a letter that `from` caused.
+    pub fn push(&mut self, from: Origin, letter: &Letter<'_>) {
+        let message = letter.message;
+        let shared = (message.rest.len() >= limits::SHARE_BYTES_MIN)
+            .then(|| Arc::clone(message.shared_rest()));
+        self.bytes.extend_from_slice(message.subject);
+        if shared.is_none() {
+            self.bytes.extend_from_slice(message.rest);
+        }
+        let (subs, group) = match &letter.to {
+            To::Each(subs) => (*subs, None),
+            To::Member { sub, group } => (std::slice::from_ref(sub), Some(*group)),
+        };
+        self.bytes.extend_from_slice(group.unwrap_or_default());
+        self.subs.extend_from_slice(subs);
+        self.weight += message.subject.len() + message.rest.len() + size_of_val(subs);
+        self.parcels.push(Parcel {
+            from,
+            account: letter.account,
+            hops: letter.hops,
+            subject_len: message.subject.len(),
+            rest_len: if shared.is_some() {
+                0
+            } else {
+                message.rest.len()
+            },
+            shared,
+            reply_len: message.reply_len,
+            body_at: message.body_at,
+            header_len: message.header_len,
+            group_len: group.map(<[u8]>::len),
+            subs: subs.len(),
+        });
+    }
+
+    /// Asks for word when the receiver has worked it off.
+    pub fn push_waiting(&mut self, origin: Origin) {
+        if self.waiting.last() != Some(&origin) {
+            self.waiting.push(origin);
+        }
+    }
+
+    /// Those who asked.
+    #[must_use]
+    pub fn waiting(&self) -> &[Origin] {
+        &self.waiting
+    }
+
+    /// Gives each letter, with who caused it.
+    pub fn for_each(&self, mut read: impl FnMut(Origin, &Letter<'_>)) {
+        let (mut bytes, mut subs) = (self.bytes.as_slice(), self.subs.as_slice());
+        for parcel in &self.parcels {
+            let subject = take(&mut bytes, parcel.subject_len);
+            let copied = take(&mut bytes, parcel.rest_len);
+            let group = take(&mut bytes, parcel.group_len.unwrap_or(0));
+            let own = take(&mut subs, parcel.subs);
+            let rest = parcel.shared.as_deref().unwrap_or(copied);
+            let mut message = Message::new(
+                subject,
+                rest,
+                parcel.reply_len,
+                parcel.body_at,
+                parcel.header_len,
+            );
+            if let Some(shared) = &parcel.shared {
+                message = message.sharing(shared);
+            }
+            let to = match (parcel.group_len, own.first()) {
+                (Some(_), Some(&sub)) => To::Member { sub, group },
+                _ => To::Each(own),
+            };
+            read(
+                parcel.from,
+                &Letter {
+                    account: parcel.account,
+                    hops: parcel.hops,
+                    message: &message,
+                    to,
+                },
+            );
+        }
+    }
+
+    /// Empties it; its buffers stay, unless a burst made them large.
+    fn clear(&mut self) {
+        if self.bytes.capacity() > 2 * limits::BATCH_BYTES_MAX {
+            *self = Batch::default();
+        }
+        self.bytes.clear();
+        self.parcels.clear();
+        self.subs.clear();
+        self.waiting.clear();
+        self.weight = 0;
+    }
+}
+
+/// The front of what is left.
+fn take<'a, T>(rest: &mut &'a [T], len: usize) -> &'a [T] {
+    let (front, back) = rest.split_at_checked(len).unwrap_or_default();
+    *rest = back;
+    front
+}
+
+/// A worker's mailbox.
+#[derive(Debug)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+    /// Something is in it.
+    filled: AtomicBool,
+    /// The owner is about to sleep, or does.
+    asleep: AtomicBool,
+    /// Bytes in batches that were handed over and not worked off.
+    backlog: AtomicUsize,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    mail: Mail,
+    spare: Vec<Batch>,
+}
+
+/// What was in a mailbox.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Messages, in the order they were handed over.
+    pub batches: Vec<Batch>,
+    /// Commands, in the order they were given.
+    pub commands: Vec<Command>,
+}
+
+impl Mailbox {
+    /// An empty mailbox whose owner `waker` wakes.
+    #[must_use]
+    pub fn new(waker: Waker) -> Self {
+        Mailbox {
+            inner: Mutex::default(),
+            filled: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            backlog: AtomicUsize::new(0),
+            waker,
+        }
+    }
+
+    /// Hands a batch over and leaves an empty one in its place.
+    pub fn hand_over(&self, batch: &mut Batch) {
+        self.backlog.fetch_add(batch.weight, Ordering::Relaxed);
+        {
+            let mut inner = self.lock();
+            let empty = inner.spare.pop().unwrap_or_default();
+            inner.mail.batches.push(mem::replace(batch, empty));
+        }
+        self.wake();
+    }
+
+    /// Gives a command.
+    pub fn command(&self, command: Command) {
+        self.lock().mail.commands.push(command);
+        self.wake();
+    }
+
+    /// Bytes that wait to be worked off.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is anything to take. For the owner.
+    #[inline]
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// Takes everything out, into an empty `mail`. For the owner.
+    pub fn take(&self, mail: &mut Mail) {
+        self.filled.store(false, Ordering::SeqCst);
+        mem::swap(&mut self.lock().mail, mail);
+    }
+
+    /// Gives back a batch that was worked off. For the owner.
+    pub fn give_back(&self, mut batch: Batch) {
+        /// Batches on the way at once, more or less: one filling, one waiting, one being read.
+        const SPARE_MAX: usize = 3;
+        self.backlog.fetch_sub(batch.weight, Ordering::Relaxed);
+        batch.clear();
+        let mut inner = self.lock();
+        if inner.spare.len() < SPARE_MAX {
+            inner.spare.push(batch);
+        }
+    }
+
+    /// Frees what is kept for next time. For the owner.
+    pub fn trim(&self) {
+        self.lock().spare = Vec::new();
+    }
+
+    /// Says that the owner is about to sleep; false if it must not, because something has come.
+    pub fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        let clear = !self.filled.load(Ordering::SeqCst);
+        if !clear {
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        clear
+    }
+
+    /// Says that the owner is awake.
+    pub fn wake_up(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        self.filled.store(true, Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.waker
+                .wake()
+                .expect("a wake-up descriptor takes a write");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no thread panics and lives on")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: Origin = Origin {
+        worker: 1,
+        conn: 2,
+        serial: 3,
+    };
+
+    #[test]
+    fn letters_come_out_as_they_went_in() {
+        let subs: Vec<SubRef> = (0..3)
+            .map(|slot| SubRef {
+                worker: 0,
+                slot,
+                serial: 9,
+            })
+            .collect();
+        let large = [b"70000\r\n".to_vec(), vec![b'x'; 70_000], b"\r\n".to_vec()].concat();
+        let small = Message::new(b"a.b", b"r 2\r\nhi\r\n", 1, 5, 0);
+        let big = Message::new(b"c", &large, 0, 7, 0);
+        let mut batch = Batch::default();
+        batch.push(
+            FROM,
+            &Letter {
+                account: 4,
+                hops: 0,
+                message: &small,
+                to: To::Each(&subs),
+            },
+        );
+        batch.push(
+            FROM,
+            &Letter {
+                account: 5,
+                hops: 2,
+                message: &big,
+                to: To::Member {
+                    sub: subs[1],
+                    group: b"q",
+                },
+            },
+        );
+        batch.push(
+            FROM,
+            &Letter {
+                account: 4,
+                hops: 0,
+                message: &small,
+                to: To::Each(&subs[2..]),
+            },
+        );
+        let mut seen = Vec::new();
+        batch.for_each(|from, letter| {
+            assert_eq!(from, FROM);
+            let subject = String::from_utf8_lossy(letter.message.subject).into_owned();
+            seen.push((
+                letter.account,
+                letter.hops,
+                subject,
+                letter.message.rest.len(),
+                format!("{:?}", letter.to),
+            ));
+        });
+        assert_eq!(
+            seen[0],
+            (4, 0, "a.b".into(), 10, format!("{:?}", To::Each(&subs)))
+        );
+        assert_eq!(seen[1].3, large.len());
+        assert_eq!(
+            seen[1].4,
+            format!(
+                "{:?}",
+                To::Member {
+                    sub: subs[1],
+                    group: b"q"
+                }
+            )
+        );
+        assert_eq!(seen[2].4, format!("{:?}", To::Each(&subs[2..])));
+        assert!(batch.weight() > large.len());
+    }
+}

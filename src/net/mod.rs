@@ -1,0 +1,11 @@
+//! Sockets and the threads that serve them.
+//!
+//! Each [`worker`] is one thread with one poll loop and owns its connections alone; workers talk through
+//! [`mailbox`]es. This is the only place that knows mio.
+
+pub mod mailbox;
+mod outlet;
+mod outlets;
+mod timers;
+mod trace;
+pub mod worker;

@@ -1,0 +1,278 @@
+//! The sending side of one connection: its socket, and what waits to be written to it.
+//!
+//! ```text
+//! chunks: [own 16 KiB][own small][shared payload]…   tail: being filled
+//!         └ sent ┘ written already
+//! ```
+//!
+//! An outlet with nothing to send owns no buffer. Own chunks come from the worker's pool and go back to it; a large
+//! message is one allocation that all queues share.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use super::mailbox::Origin;
+use crate::limits;
+use crate::proto::encode::Message;
+
+/// Buffers in one gathered write.
+const SLICES_MAX: usize = 64;
+
+/// Spare buffers of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    spare: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// An empty buffer with room for at least `len` bytes.
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        match self.spare.pop() {
+            Some(buffer) if buffer.capacity() >= len => buffer,
+            _ => Vec::with_capacity(len.max(limits::CHUNK_BYTES)),
+        }
+    }
+
+    /// Takes a buffer back, if it is one of the usual size and there are not too many.
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let usual = (limits::CHUNK_BYTES..2 * limits::CHUNK_BYTES).contains(&buffer.capacity());
+        if usual && self.spare.len() < limits::SPARE_BYTES_MAX / limits::CHUNK_BYTES {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Frees what is kept for next time; false if there was nothing.
+    pub(super) fn trim(&mut self) -> bool {
+        !std::mem::take(&mut self.spare).is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.spare.is_empty()
+    }
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Own(Vec<u8>),
+    /// A shared run of bytes, from an offset to its end.
+    Shared(Arc<[u8]>, usize),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Shared(bytes, from) => bytes.get(*from..).unwrap_or_default(),
+        }
+    }
+}
+
+/// How logs name a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label {
+    pub(super) addr: SocketAddr,
+    pub(super) id: u64,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} - cid:{}", self.addr, self.id)
+    }
+}
+
+/// A socket and its queue.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) socket: TcpStream,
+    pub(super) label: Label,
+    /// Tells this connection from earlier ones in the slot.
+    pub(super) serial: u32,
+    chunks: VecDeque<Chunk>,
+    tail: Vec<u8>,
+    /// Bytes of the first chunk (the tail, if there is none) that are written.
+    sent: usize,
+    /// Bytes that are not written.
+    pending: usize,
+    /// Since when the socket has taken nothing; absent while it takes what it is given.
+    blocked_since: Option<Instant>,
+    /// It is in the list of those to write to at the end of the turn.
+    pub(super) listed: bool,
+    /// A deadline is set for it to take something.
+    pub(super) watched: bool,
+    /// It takes no more messages: the connection is ending.
+    pub(super) closing: bool,
+    /// Producers that wait for it to drain.
+    pub(super) waiting: Vec<Origin>,
+}
+
+impl Outlet {
+    pub(super) fn new(socket: TcpStream, label: Label, serial: u32) -> Self {
+        Outlet {
+            socket,
+            label,
+            serial,
+            chunks: VecDeque::new(),
+            tail: Vec::new(),
+            sent: 0,
+            pending: 0,
+            blocked_since: None,
+            listed: false,
+            watched: false,
+            closing: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Bytes that are not written.
+    pub(super) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Buffers that are not written.
+    pub(super) fn chunk_count(&self) -> usize {
+        self.chunks.len() + usize::from(!self.tail.is_empty())
+    }
+
+    /// Since when the socket has taken nothing.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
+    /// The socket can take something again.
+    pub(super) fn unblock(&mut self) {
+        self.blocked_since = None;
+    }
+
+    /// Queues plain bytes.
+    pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.reserve(bytes.len(), pool);
+        self.tail.extend_from_slice(bytes);
+        self.pending += bytes.len();
+    }
+
+    /// Queues a delivery.
+    #[inline]
+    pub(super) fn push_message(
+        &mut self,
+        sid: &[u8],
+        headers: bool,
+        message: &Message<'_>,
+        pool: &mut Pool,
+    ) {
+        if message.rest.len() < limits::SHARE_BYTES_MIN {
+            let before = self.reserve(message.len_for(sid), pool);
+            let rest = message.head(sid, headers, &mut self.tail);
+            self.tail.extend_from_slice(rest);
+            self.pending += self.tail.len() - before;
+            return;
+        }
+        let head_len = message.len_for(sid) - message.rest.len() + message.body_at;
+        let before = self.reserve(head_len, pool);
+        let rest = message.head(sid, headers, &mut self.tail);
+        self.pending += self.tail.len() - before + rest.len();
+        self.rotate(pool);
+        let shared = message.shared_rest();
+        self.chunks
+            .push_back(Chunk::Shared(Arc::clone(shared), shared.len() - rest.len()));
+    }
+
+    /// Writes as much as the socket takes. An error ends the connection.
+    pub(super) fn flush(&mut self, pool: &mut Pool, now: Instant) -> io::Result<()> {
+        while self.pending > 0 {
+            let written = if self.chunks.is_empty() {
+                (&self.socket).write(self.tail.get(self.sent..).unwrap_or_default())
+            } else {
+                self.write_gathered()
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.blocked_since = None;
+                    self.advance(len, pool);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked_since.get_or_insert(now);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is queued, and gives its buffers back.
+    pub(super) fn discard(&mut self, pool: &mut Pool) {
+        self.advance(self.pending, pool);
+    }
+
+    /// Makes room for `len` bytes in the tail; gives the tail's length.
+    #[inline]
+    fn reserve(&mut self, len: usize, pool: &mut Pool) -> usize {
+        if self.tail.capacity() - self.tail.len() < len {
+            self.rotate(pool);
+            if self.tail.capacity() < len {
+                let old = std::mem::replace(&mut self.tail, pool.take(len));
+                pool.give(old);
+            }
+        }
+        self.tail.len()
+    }
+
+    /// Moves the tail behind the chunks.
+    fn rotate(&mut self, pool: &mut Pool) {
+        if self.tail.is_empty() {
+            return;
+        }
+        // A few bytes between two shared chunks should not hold on to a whole buffer.
+        let small = self.tail.len() < limits::CHUNK_BYTES / 8 && !self.chunks.is_empty();
+        let full = if small {
+            let copy = self.tail.clone();
+            self.tail.clear();
+            copy
+        } else {
+            std::mem::replace(&mut self.tail, pool.take(0))
+        };
+        self.chunks.push_back(Chunk::Own(full));
+    }
+
+    fn write_gathered(&self) -> io::Result<usize> {
+        let mut slices: [IoSlice<'_>; SLICES_MAX] = std::array::from_fn(|_| IoSlice::new(&[]));
+        let mut skip = self.sent;
+        let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
+        let runs = self.chunks.iter().map(Chunk::bytes).chain(tail);
+        let mut count = 0;
+        for (slice, run) in slices.iter_mut().zip(runs) {
+            *slice = IoSlice::new(run.get(std::mem::take(&mut skip)..).unwrap_or_default());
+            count += 1;
+        }
+        (&self.socket).write_vectored(slices.get(..count).unwrap_or_default())
+    }
+
+    /// Forgets `len` written bytes.
+    fn advance(&mut self, len: usize, pool: &mut Pool) {
+        self.pending -= len;
+        self.sent += len;
+        while let Some(first) = self.chunks.front().map(|chunk| chunk.bytes().len()) {
+            if self.sent < first {
+                return;
+            }
+            self.sent -= first;
+            if let Some(Chunk::Own(buffer)) = self.chunks.pop_front() {
+                pool.give(buffer);
+            }
+        }
+        if self.pending == 0 {
+            self.sent = 0;
+            pool.give(std::mem::take(&mut self.tail));
+            self.chunks = VecDeque::new();
+        }
+    }
+}

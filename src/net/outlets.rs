@@ -1,0 +1,350 @@
+//! The sending side of a worker: every outlet, and the batches for the other workers.
+//!
+//! This is the [`Sink`] of the worker's engine. Whoever's bytes are being worked off is the `origin`; a consumer or a
+//! worker that falls behind makes its origin pause, wherever that is:
+//!
+//! ```text
+//! pending:   0 ───────── CROWDED_BYTES ───────── ¾ max_pending ───────── max_pending
+//! producers:     run          pause for ms             pause for ≤ 1 s      consumer is closed
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{Batch, Command, Origin, Settings};
+use super::outlet::{Outlet, Pool};
+use super::trace;
+use super::worker::Shared;
+use crate::engine::{Delivery, Letter, Sink};
+use crate::limits;
+use crate::log::error;
+use crate::proto::encode::Message;
+use crate::proto::error::ParseError;
+use crate::proto::frame::Frame;
+use crate::session::{Client, CloseReason, Violation};
+
+/// See the module's documentation.
+pub(super) struct Outlets {
+    shared: Arc<Shared>,
+    pub(super) settings: Arc<Settings>,
+    worker: u16,
+    slots: Vec<Option<Outlet>>,
+    pub(super) pool: Pool,
+    /// Outlets that have something to write this turn.
+    listed: Vec<u32>,
+    /// Connections that must end, and why.
+    pub(super) doomed: Vec<(u32, CloseReason)>,
+    /// Connections whose socket took nothing, and that nobody watches yet.
+    pub(super) blocked: Vec<u32>,
+    /// Connections of this worker that may read again.
+    pub(super) resumed: Vec<Origin>,
+    /// What is collected for each other worker.
+    batches: Vec<Batch>,
+    /// Bytes queued since everything was last written.
+    produced: usize,
+    /// Whose bytes are being worked off.
+    pub(super) origin: Origin,
+    /// How long that one should pause, if anything made it.
+    pub(super) pause: Option<Duration>,
+    /// The time of the turn.
+    pub(super) now: Instant,
+    /// Whether protocol lines are logged.
+    tracing: bool,
+}
+
+impl Outlets {
+    pub(super) fn new(shared: Arc<Shared>, settings: Arc<Settings>, worker: u16) -> Self {
+        let batches = shared.mailboxes.iter().map(|_| Batch::default()).collect();
+        Outlets {
+            tracing: shared.log.trace_on(),
+            shared,
+            settings,
+            worker,
+            slots: Vec::new(),
+            pool: Pool::default(),
+            listed: Vec::new(),
+            doomed: Vec::new(),
+            blocked: Vec::new(),
+            resumed: Vec::new(),
+            batches,
+            produced: 0,
+            origin: Origin {
+                worker,
+                conn: 0,
+                serial: 0,
+            },
+            pause: None,
+            now: Instant::now(),
+        }
+    }
+
+    /// Starts a turn.
+    pub(super) fn start_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.tracing = self.shared.log.trace_on();
+    }
+
+    pub(super) fn insert(&mut self, conn: u32, outlet: Outlet) {
+        let at = conn as usize;
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
+        }
+        self.slots[at] = Some(outlet);
+    }
+
+    /// Takes an outlet out; its producers go on, its buffers go back.
+    pub(super) fn remove(&mut self, conn: u32) -> Option<Outlet> {
+        self.release(conn);
+        let mut outlet = self.slots.get_mut(conn as usize)?.take()?;
+        outlet.discard(&mut self.pool);
+        Some(outlet)
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, conn: u32) -> Option<&mut Outlet> {
+        self.slots.get_mut(conn as usize)?.as_mut()
+    }
+
+    /// Gives memory back that a crowd needed, when all have left.
+    pub(super) fn shrink(&mut self) {
+        self.slots = Vec::new();
+        self.listed = Vec::new();
+    }
+
+    /// Frees what is kept for next time; false if there was nothing.
+    pub(super) fn trim(&mut self) -> bool {
+        for (batch, mailbox) in self.batches.iter_mut().zip(self.shared.mailboxes.iter()) {
+            if batch.is_empty() {
+                *batch = Batch::default();
+            }
+            mailbox.trim();
+        }
+        self.pool.trim()
+    }
+
+    /// Writes to one connection, as much as it takes.
+    pub(super) fn flush(&mut self, conn: u32) {
+        let low = self.crowded_at() / 2;
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let result = outlet.flush(&mut self.pool, self.now);
+        if outlet.blocked_since().is_some() && !outlet.watched {
+            outlet.watched = true;
+            self.blocked.push(conn);
+        }
+        let drained = !outlet.waiting.is_empty() && outlet.pending() <= low;
+        if result.is_err() {
+            outlet.discard(&mut self.pool);
+            self.doom(conn, CloseReason::WriteError);
+        }
+        if drained {
+            self.release(conn);
+        }
+    }
+
+    /// Hands over what is for other workers, then writes to every connection that something was queued for.
+    ///
+    /// In this order, because whoever reads our answer may act on it at once: what came before it must be in the
+    /// other worker's mailbox by then.
+    pub(super) fn flush_all(&mut self) {
+        self.hand_over();
+        self.produced = 0;
+        let mut listed = std::mem::take(&mut self.listed);
+        for conn in listed.drain(..) {
+            let Some(outlet) = self.get(conn) else {
+                continue;
+            };
+            outlet.listed = false;
+            if outlet.blocked_since().is_none() {
+                self.flush(conn);
+            }
+        }
+        self.listed = listed;
+    }
+
+    /// Marks a connection as ending.
+    pub(super) fn doom(&mut self, conn: u32, reason: CloseReason) {
+        if let Some(outlet) = self.get(conn).filter(|outlet| !outlet.closing) {
+            outlet.closing = true;
+            self.doomed.push((conn, reason));
+        }
+    }
+
+    fn hand_over(&mut self) {
+        for (batch, mailbox) in self.batches.iter_mut().zip(self.shared.mailboxes.iter()) {
+            if !batch.is_empty() {
+                mailbox.hand_over(batch);
+            }
+        }
+    }
+
+    /// Lets the producers go on that wait for a connection.
+    fn release(&mut self, conn: u32) {
+        let Some(outlet) = self.get(conn) else { return };
+        for origin in std::mem::take(&mut outlet.waiting) {
+            self.resume(origin);
+        }
+    }
+
+    /// Tells a producer's worker, which may be this one, that it may go on.
+    pub(super) fn resume(&mut self, origin: Origin) {
+        if origin.worker == self.worker {
+            self.resumed.push(origin);
+        } else if let Some(mailbox) = self.shared.mailboxes.get(usize::from(origin.worker)) {
+            mailbox.command(Command::Resume(origin));
+        }
+    }
+
+    fn list(&mut self, conn: u32) {
+        if let Some(outlet) = self.get(conn).filter(|outlet| !outlet.listed) {
+            outlet.listed = true;
+            self.listed.push(conn);
+        }
+    }
+
+    /// A consumer has a lot queued: tries to write it, and makes the origin pause, or the consumer go, if that fails.
+    #[cold]
+    fn crowded(&mut self, conn: u32) -> Delivery {
+        if self
+            .get(conn)
+            .is_some_and(|outlet| outlet.blocked_since().is_none())
+        {
+            self.flush(conn);
+        }
+        let (origin, max) = (self.origin, self.settings.options.max_pending);
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return Delivery::Refused;
+        };
+        if outlet.pending() > max {
+            outlet.discard(&mut self.pool);
+            self.doom(conn, CloseReason::SlowConsumerPending);
+            return Delivery::Refused;
+        }
+        let own = origin.worker == self.worker && origin.conn == conn;
+        if own || outlet.pending() <= (max / 4 * 3).min(limits::CROWDED_BYTES) {
+            return Delivery::Taken;
+        }
+        let pause = if outlet.pending() > max / 4 * 3 {
+            limits::STALL_PAUSE
+        } else {
+            limits::CROWDED_PAUSE
+        };
+        if !outlet.waiting.contains(&origin) {
+            outlet.waiting.push(origin);
+        }
+        self.pause = self.pause.max(Some(pause));
+        Delivery::Filling
+    }
+
+    /// Pending bytes above which producers pause.
+    #[inline]
+    fn crowded_at(&self) -> usize {
+        (self.settings.options.max_pending / 4 * 3).min(limits::CROWDED_BYTES)
+    }
+}
+
+/// Whether messages for a full consumer are dropped rather than their producers paused.
+fn drops(settings: &Settings, pending: usize) -> bool {
+    let options = &settings.options;
+    options.no_fast_producer_stall && pending > options.max_pending / 4 * 3
+}
+
+impl Sink for Outlets {
+    fn reply(&mut self, conn: u32, bytes: &[u8]) {
+        if self.tracing {
+            let label = self
+                .get(conn)
+                .map(|outlet| outlet.label.to_string())
+                .unwrap_or_default();
+            trace::answered(&self.shared.log, &label, bytes);
+        }
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        outlet.push(bytes, &mut self.pool);
+        let pending = outlet.pending();
+        self.list(conn);
+        if pending > self.crowded_at() {
+            self.crowded(conn);
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery {
+        let crowded_at = self.crowded_at();
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return Delivery::Refused;
+        };
+        let before = outlet.pending();
+        if outlet.closing || (before > crowded_at && drops(&self.settings, before)) {
+            return Delivery::Refused;
+        }
+        outlet.push_message(sid, headers, message, &mut self.pool);
+        let pending = outlet.pending();
+        if !outlet.listed {
+            outlet.listed = true;
+            self.listed.push(conn);
+        }
+        if self.tracing {
+            let max = self.settings.options.max_traced_msg_len;
+            let label = self
+                .get(conn)
+                .map(|outlet| outlet.label.to_string())
+                .unwrap_or_default();
+            trace::delivered(&self.shared.log, &label, sid, headers, message, max);
+        }
+        self.produced += pending - before;
+        if self.produced > limits::TURN_BYTES_MAX {
+            self.flush_all();
+        }
+        if pending > crowded_at {
+            self.crowded(conn)
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
+        let at = usize::from(worker);
+        let (Some(batch), Some(mailbox)) =
+            (self.batches.get_mut(at), self.shared.mailboxes.get(at))
+        else {
+            return Delivery::Refused;
+        };
+        batch.push(self.origin, letter);
+        let behind = mailbox.backlog() > limits::MAILBOX_BYTES_MAX;
+        if behind && self.origin.worker == self.worker {
+            batch.push_waiting(self.origin);
+            self.pause = self.pause.max(Some(limits::STALL_PAUSE));
+        }
+        if batch.weight() > limits::BATCH_BYTES_MAX {
+            mailbox.hand_over(batch);
+        }
+        if behind {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    #[inline]
+    fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
+        if self.tracing {
+            trace::inbound(
+                &self.shared.log,
+                session,
+                frame,
+                self.settings.options.max_traced_msg_len,
+            );
+        }
+    }
+
+    fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>) {
+        error!(self.shared.log, "{session} - {violation}");
+    }
+
+    fn on_parse_error(&mut self, session: &Client, error: &ParseError) {
+        error!(self.shared.log, "{session} - {error}");
+    }
+}

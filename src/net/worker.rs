@@ -1,0 +1,782 @@
+//! One worker: a thread, a poll loop, and the connections it owns.
+//!
+//! ```text
+//! turn:  sleep ▶ mail ▶ read and feed those that are ready, one read each ▶ hand over, write ▶ close ▶ timers
+//! ```
+//!
+//! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
+//! read than one buffer takes its turn again behind the others.
+
+use std::io::{ErrorKind, Read};
+use std::mem;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use super::mailbox::{Batch, Command, Mail, Mailbox, Origin, Settings};
+use super::outlet::{Label, Outlet};
+use super::outlets::Outlets;
+use super::timers::{Deadline, Purpose, Timers};
+use crate::broker::Broker;
+use crate::engine::{Delivery, End, Engine, Peer, Sink as _};
+use crate::limits;
+use crate::log::{Logger, debug, info};
+use crate::proto::encode::error_line;
+use crate::rng::Rng;
+use crate::session::{Beat, Client, CloseReason, Context};
+
+/// The mailbox's wake-ups; connections have their slot as token.
+pub const WAKE: Token = Token(usize::MAX);
+/// Events taken from the system at once.
+const EVENTS: usize = 256;
+
+/// What the threads of a server share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Accounts and their tries.
+    pub broker: Arc<Broker>,
+    /// One for each worker.
+    pub mailboxes: Vec<Mailbox>,
+    /// Where to write the log.
+    pub log: Logger,
+    /// Connections that are being served, by worker.
+    pub connections: Vec<AtomicUsize>,
+    /// Connections that were closed because they were too slow.
+    pub slow_consumers: AtomicUsize,
+}
+
+/// The receiving side of a connection.
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    serial: u32,
+    /// Bytes that were read and not consumed: the start of an unfinished operation, or more while it pauses.
+    kept: Vec<u8>,
+    /// Bytes in `kept` may be fed without reading more.
+    unfed: bool,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The peer has closed its side, so a short read is not the last one.
+    hung_up: bool,
+    /// It is in the ready list.
+    listed: bool,
+    /// Until when it is not read from, for the sake of a slow consumer.
+    stalled: Option<Instant>,
+    /// When the keepalive is due; other deadlines of that kind are old.
+    beat_at: Instant,
+    /// It ends as soon as what is queued for it is written.
+    closing: Option<CloseReason>,
+}
+
+/// The loop's state.
+pub struct Worker {
+    index: u16,
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    poll: Poll,
+    connections: Slab<Connection>,
+    next_serial: u32,
+    engine: Engine,
+    outlets: Outlets,
+    timers: Timers,
+    rng: Rng,
+    /// Connections to serve in this turn or the next.
+    ready: Vec<u32>,
+    read_buffer: Vec<u8>,
+    mail: Mail,
+    /// When to give spare memory back, if nothing happens until then.
+    trim_at: Option<Instant>,
+    /// When the server is stopping: until when clients may take what is queued for them.
+    stopping: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker that has not started. `poll` is the one its mailbox wakes.
+    #[must_use]
+    pub fn new(
+        index: u16,
+        poll: Poll,
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seed: u64,
+    ) -> Self {
+        Worker {
+            index,
+            poll,
+            engine: Engine::new(Arc::clone(&shared.broker), index, seed),
+            outlets: Outlets::new(Arc::clone(&shared), Arc::clone(&settings), index),
+            shared,
+            settings,
+            connections: Slab::new(),
+            next_serial: 0,
+            timers: Timers::default(),
+            rng: Rng::seeded(!seed),
+            ready: Vec::new(),
+            read_buffer: Vec::new(),
+            mail: Mail::default(),
+            trim_at: None,
+            stopping: None,
+        }
+    }
+
+    /// Serves until it is told to stop.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to poll, which ends the process.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.sleep(&mut events);
+            self.outlets.start_turn(Instant::now());
+            self.take_mail();
+            for event in &events {
+                if event.token() != WAKE {
+                    let closed = event.is_read_closed() || event.is_error();
+                    self.on_event(
+                        slot(event.token().0),
+                        event.is_readable() || closed,
+                        event.is_writable(),
+                        closed,
+                    );
+                }
+            }
+            self.serve_ready();
+            self.finish_turn();
+            self.fire_timers();
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
+    fn sleep(&mut self, events: &mut Events) {
+        let wake_at = [self.timers.next(), self.trim_at, self.stopping]
+            .into_iter()
+            .flatten()
+            .min();
+        let mailbox = &self.shared.mailboxes[usize::from(self.index)];
+        let timeout = if !self.ready.is_empty() || !mailbox.fall_asleep() {
+            Some(Duration::ZERO)
+        } else {
+            wake_at.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => panic!("cannot poll: {error}"),
+            _ => {}
+        }
+        self.shared.mailboxes[usize::from(self.index)].wake_up();
+    }
+
+    fn on_event(&mut self, conn: u32, readable: bool, writable: bool, closed: bool) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        connection.readable |= readable;
+        connection.hung_up |= closed;
+        if readable {
+            self.list(conn);
+        }
+        if writable {
+            if let Some(outlet) = self
+                .outlets
+                .get(conn)
+                .filter(|outlet| outlet.blocked_since().is_some())
+            {
+                outlet.unblock();
+                self.outlets.flush(conn);
+                self.finish_closing(conn);
+            }
+        }
+    }
+
+    fn list(&mut self, conn: u32) {
+        if let Some(connection) = self
+            .connections
+            .get_mut(conn as usize)
+            .filter(|connection| !connection.listed)
+        {
+            connection.listed = true;
+            self.ready.push(conn);
+        }
+    }
+
+    // ---- mail ----
+
+    fn take_mail(&mut self) {
+        let mailbox = usize::from(self.index);
+        while self.shared.mailboxes[mailbox].is_filled() {
+            let mut mail = mem::take(&mut self.mail);
+            self.shared.mailboxes[mailbox].take(&mut mail);
+            for batch in mail.batches.drain(..) {
+                self.work_off(&batch);
+                self.shared.mailboxes[mailbox].give_back(batch);
+            }
+            for command in mail.commands.drain(..) {
+                self.obey(command);
+            }
+            self.mail = mail;
+        }
+    }
+
+    fn work_off(&mut self, batch: &Batch) {
+        let Worker {
+            engine,
+            outlets,
+            shared,
+            ..
+        } = self;
+        let mut told: Option<Origin> = None;
+        batch.for_each(|from, letter| {
+            outlets.origin = from;
+            let filling = engine.receive(letter, outlets) == Delivery::Filling;
+            outlets.pause = None;
+            if filling && told != Some(from) {
+                told = Some(from);
+                if let Some(mailbox) = shared.mailboxes.get(usize::from(from.worker)) {
+                    mailbox.command(Command::Stall(from));
+                }
+            }
+        });
+        for &origin in batch.waiting() {
+            outlets.resume(origin);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Adopt {
+                socket,
+                session,
+                refuse,
+            } => self.adopt(socket, *session, refuse),
+            Command::Stall(origin) => {
+                if let Some(connection) = self.connections.get(origin.conn as usize) {
+                    if connection.serial == origin.serial {
+                        self.stall(origin.conn, limits::STALL_PAUSE);
+                    }
+                }
+            }
+            Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
+            Command::Stop => {
+                self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
+                for conn in self.slots() {
+                    self.begin_closing(conn, CloseReason::ServerShutdown);
+                }
+            }
+        }
+    }
+
+    fn slots(&self) -> Vec<u32> {
+        self.connections.iter().map(|(key, _)| slot(key)).collect()
+    }
+
+    // ---- the life of a connection ----
+
+    fn adopt(&mut self, mut socket: TcpStream, session: Client, refuse: Option<CloseReason>) {
+        let entry = self.connections.vacant_entry();
+        let conn = slot(entry.key());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.stopping.is_some()
+            || self
+                .poll
+                .registry()
+                .register(&mut socket, Token(entry.key()), interest)
+                .is_err()
+        {
+            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (now, serial) = (self.outlets.now, self.next_serial);
+        self.next_serial = serial.wrapping_add(1);
+        let label = Label {
+            addr: session.addr(),
+            id: session.id(),
+        };
+        debug!(self.shared.log, "{label} - Client connection created");
+        let mut greeting = Vec::new();
+        session.greet(&context(&self.settings), &mut greeting);
+        let beat_at = now + self.settings.options.ping_interval;
+        entry.insert(Connection {
+            peer: Peer::new(conn, 0, session),
+            serial,
+            kept: Vec::new(),
+            unfed: false,
+            readable: false,
+            hung_up: false,
+            listed: false,
+            stalled: None,
+            beat_at,
+            closing: None,
+        });
+        self.outlets
+            .insert(conn, Outlet::new(socket, label, serial));
+        self.timers.set(Deadline {
+            at: beat_at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+        self.send(conn, &greeting);
+        if let Some(reason) = refuse {
+            self.end_with_text(conn, reason);
+        }
+    }
+
+    fn send(&mut self, conn: u32, bytes: &[u8]) {
+        self.outlets.reply(conn, bytes);
+    }
+
+    /// Tells the peer why, and ends the connection.
+    fn end_with_text(&mut self, conn: u32, reason: CloseReason) {
+        if let Some(text) = reason.wire_text() {
+            let mut line = Vec::new();
+            error_line(text, &mut line);
+            self.send(conn, &line);
+        }
+        self.begin_closing(conn, reason);
+    }
+
+    /// Nothing more is read or delivered; what is queued is still written.
+    fn begin_closing(&mut self, conn: u32, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.closing.is_none() {
+            connection.closing = Some(reason);
+            connection.kept = Vec::new();
+            self.engine.forget(&connection.peer);
+            self.report_closing(conn, reason);
+        }
+        if let Some(outlet) = self.outlets.get(conn) {
+            outlet.closing = true;
+            if outlet.blocked_since().is_none() {
+                self.outlets.flush(conn);
+            }
+        }
+        self.finish_closing(conn);
+    }
+
+    fn report_closing(&mut self, conn: u32, reason: CloseReason) {
+        let (Some(connection), Some(outlet)) =
+            (self.connections.get(conn as usize), self.outlets.get(conn))
+        else {
+            return;
+        };
+        let (session, log, options) = (
+            &connection.peer.session,
+            &self.shared.log,
+            &self.settings.options,
+        );
+        match reason {
+            CloseReason::SlowConsumerPending => {
+                info!(
+                    log,
+                    "{session} - Slow Consumer Detected: MaxPending of {} Exceeded",
+                    options.max_pending
+                );
+            }
+            CloseReason::SlowConsumerDeadline => {
+                let (limit, chunks, bytes) = (
+                    options.write_deadline,
+                    outlet.chunk_count(),
+                    outlet.pending(),
+                );
+                let what =
+                    format!("{limit:?} exceeded with {chunks} chunks of {bytes} total bytes.");
+                info!(
+                    log,
+                    "{session} - Slow Consumer Detected: WriteDeadline of {what}"
+                );
+            }
+            CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
+            _ => {}
+        }
+        if matches!(
+            reason,
+            CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline
+        ) {
+            self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        }
+        debug!(log, "{session} - Client connection closed: {reason}");
+    }
+
+    /// Removes a closing connection once nothing is left to write.
+    fn finish_closing(&mut self, conn: u32) {
+        let closing = self
+            .connections
+            .get(conn as usize)
+            .is_some_and(|connection| connection.closing.is_some());
+        if closing
+            && self
+                .outlets
+                .get(conn)
+                .is_none_or(|outlet| outlet.pending() == 0)
+        {
+            self.remove(conn);
+        }
+    }
+
+    fn remove(&mut self, conn: u32) {
+        if let Some(outlet) = self.outlets.remove(conn) {
+            part(&outlet.socket);
+        }
+        if self.connections.try_remove(conn as usize).is_some() {
+            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.connections.is_empty() {
+            self.connections = Slab::new();
+            self.outlets.shrink();
+        }
+        let connections = &self.connections;
+        self.timers.sweep(connections.len(), |deadline| {
+            connections
+                .get(deadline.conn as usize)
+                .is_some_and(|connection| connection.serial == deadline.serial)
+        });
+    }
+
+    // ---- reading ----
+
+    fn serve_ready(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        let mut ready = mem::take(&mut self.ready);
+        for conn in ready.drain(..) {
+            if let Some(connection) = self.connections.get_mut(conn as usize) {
+                connection.listed = false;
+                self.serve(conn);
+            }
+        }
+        // Whoever has more to read was listed anew meanwhile; keep the older list's memory.
+        ready.append(&mut self.ready);
+        self.ready = ready;
+    }
+
+    /// One read's worth of work for one connection.
+    fn serve(&mut self, conn: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.stalled.is_some() || connection.closing.is_some() {
+            return;
+        }
+        if connection.unfed {
+            connection.unfed = false;
+            let bytes = mem::take(&mut connection.kept);
+            self.feed(conn, &bytes);
+            return self.list(conn);
+        }
+        if !connection.readable {
+            return;
+        }
+        if connection.peer.wanted() > limits::READ_BYTES {
+            return self.read_large(conn);
+        }
+        let mut buffer = mem::take(&mut self.read_buffer);
+        buffer.resize(2 * limits::READ_BYTES, 0);
+        self.read_small(conn, &mut buffer);
+        self.read_buffer = buffer;
+    }
+
+    /// Reads into the worker's buffer, behind what was left of the last read, so that an operation is one run of bytes.
+    fn read_small(&mut self, conn: u32, buffer: &mut [u8]) {
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let start = connection.kept.len();
+        let Some((front, back)) = buffer.split_at_mut_checked(start) else {
+            return;
+        };
+        front.copy_from_slice(&connection.kept);
+        let room = back.len().min(limits::READ_BYTES);
+        match (&outlet.socket).read(back.get_mut(..room).unwrap_or_default()) {
+            Ok(0) => self.begin_closing(conn, CloseReason::ClientClosed),
+            Ok(len) => {
+                connection.kept = Vec::new();
+                connection.readable = len == room || connection.hung_up;
+                if connection.readable {
+                    self.list(conn);
+                }
+                self.feed(conn, buffer.get(..start + len).unwrap_or_default());
+            }
+            Err(error) => self.on_read_error(conn, error.kind()),
+        }
+    }
+
+    /// Reads a message that is too large for the worker's buffer into one of its own, to its last byte and no further.
+    fn read_large(&mut self, conn: u32) {
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let missing = connection.peer.wanted() - connection.kept.len();
+        connection.kept.reserve_exact(missing);
+        let before = connection.kept.len();
+        let result = (&outlet.socket)
+            .take(missing as u64)
+            .read_to_end(&mut connection.kept);
+        match result {
+            _ if connection.kept.len() - before == missing => {
+                let bytes = mem::take(&mut connection.kept);
+                self.list(conn);
+                self.feed(conn, &bytes);
+            }
+            Ok(_) => self.begin_closing(conn, CloseReason::ClientClosed),
+            Err(error) => self.on_read_error(conn, error.kind()),
+        }
+    }
+
+    fn on_read_error(&mut self, conn: u32, kind: ErrorKind) {
+        match (kind, self.connections.get_mut(conn as usize)) {
+            (ErrorKind::WouldBlock, Some(connection)) => connection.readable = false,
+            (ErrorKind::Interrupted, _) => self.list(conn),
+            _ => self.begin_closing(conn, CloseReason::ReadError),
+        }
+    }
+
+    fn feed(&mut self, conn: u32, bytes: &[u8]) {
+        // Whoever sent this may have seen what other workers have handed over to us: that comes first.
+        self.take_mail();
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            settings,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(conn as usize)
+            .filter(|it| it.closing.is_none())
+        else {
+            return;
+        };
+        outlets.origin = Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        };
+        outlets.pause = None;
+        let was_connected = connection.peer.session.connect().is_some();
+        let fed = engine.feed(&mut connection.peer, bytes, &context(settings), outlets);
+        connection
+            .kept
+            .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
+        if !was_connected && connection.peer.session.connect().is_some() {
+            self.on_connected(conn);
+        }
+        match fed.end {
+            End::Starved => {}
+            End::Pause => {
+                if let Some(connection) = self.connections.get_mut(conn as usize) {
+                    connection.unfed = !connection.kept.is_empty();
+                }
+                let pause = self.outlets.pause.unwrap_or(limits::CROWDED_PAUSE);
+                self.stall(conn, pause);
+            }
+            End::Close(reason) => self.begin_closing(conn, reason),
+        }
+    }
+
+    fn on_connected(&mut self, conn: u32) {
+        let random = self.rng.below(1000) as f64 / 1000.0;
+        let interval = self.settings.options.ping_interval;
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let span = connection
+            .peer
+            .session
+            .keepalive
+            .connected(interval, random);
+        connection.beat_at = self.outlets.now + span;
+        let (at, serial) = (connection.beat_at, connection.serial);
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+    }
+
+    fn stall(&mut self, conn: u32, pause: Duration) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let at = self.outlets.now + pause;
+        connection.stalled = Some(at);
+        let serial = connection.serial;
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Unstall,
+        });
+    }
+
+    fn unstall(&mut self, conn: u32, serial: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.serial == serial && connection.stalled.take().is_some() {
+            self.list(conn);
+        }
+    }
+
+    // ---- the end of a turn ----
+
+    fn finish_turn(&mut self) {
+        self.outlets.flush_all();
+        while let Some((conn, reason)) = self.outlets.doomed.pop() {
+            self.begin_closing(conn, reason);
+        }
+        while let Some(origin) = self.outlets.resumed.pop() {
+            self.unstall(origin.conn, origin.serial);
+        }
+        while let Some(conn) = self.outlets.blocked.pop() {
+            let at = self.outlets.now + self.settings.options.write_deadline;
+            if let Some(outlet) = self.outlets.get(conn) {
+                let serial = outlet.serial;
+                self.timers.set(Deadline {
+                    at,
+                    conn,
+                    serial,
+                    purpose: Purpose::Write,
+                });
+            }
+        }
+        if !self.outlets.pool.is_empty() && self.trim_at.is_none() {
+            self.trim_at = Some(self.outlets.now + limits::IDLE_TRIM);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.outlets.now;
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.read_buffer = Vec::new();
+            self.outlets.trim();
+        }
+        while let Some(deadline) = self.timers.due(now) {
+            let live = self
+                .connections
+                .get(deadline.conn as usize)
+                .filter(|c| c.serial == deadline.serial);
+            match (live, deadline.purpose) {
+                (None, _) => {}
+                (Some(connection), Purpose::Ping) if connection.beat_at == deadline.at => {
+                    self.beat(deadline.conn)
+                }
+                (Some(connection), Purpose::Unstall) if connection.stalled == Some(deadline.at) => {
+                    self.unstall(deadline.conn, deadline.serial);
+                }
+                (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
+                _ => {}
+            }
+        }
+        // What the timers queued must not wait for the next turn.
+        self.outlets.flush_all();
+        while let Some((conn, reason)) = self.outlets.doomed.pop() {
+            self.begin_closing(conn, reason);
+        }
+    }
+
+    fn beat(&mut self, conn: u32) {
+        let options = &self.settings.options;
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let interval = options.ping_interval;
+        let beat = connection
+            .peer
+            .session
+            .keepalive
+            .beat(interval, options.ping_max);
+        connection.beat_at = self.outlets.now + interval;
+        let (at, serial) = (connection.beat_at, connection.serial);
+        debug!(
+            self.shared.log,
+            "{} - Client Ping Timer", connection.peer.session
+        );
+        match beat {
+            Beat::Skip => {}
+            Beat::Ping => self.send(conn, b"PING\r\n"),
+            Beat::Stale => return self.end_with_text(conn, CloseReason::Stale),
+        }
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+    }
+
+    /// A socket took nothing some time ago: is that still so?
+    fn check_writing(&mut self, conn: u32, serial: u32) {
+        let (now, limit) = (self.outlets.now, self.settings.options.write_deadline);
+        let Some(outlet) = self.outlets.get(conn) else {
+            return;
+        };
+        let Some(since) = outlet.blocked_since() else {
+            outlet.watched = false;
+            return;
+        };
+        if now.saturating_duration_since(since) < limit {
+            return self.timers.set(Deadline {
+                at: since + limit,
+                conn,
+                serial,
+                purpose: Purpose::Write,
+            });
+        }
+        if self
+            .connections
+            .get(conn as usize)
+            .is_some_and(|connection| connection.closing.is_some())
+        {
+            return self.remove(conn);
+        }
+        self.begin_closing(conn, CloseReason::SlowConsumerDeadline);
+        self.remove(conn);
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping
+            .is_some_and(|until| self.connections.is_empty() || until <= self.outlets.now)
+    }
+}
+
+fn context(settings: &Settings) -> Context<'_> {
+    Context {
+        options: &settings.options,
+        info: &settings.info,
+    }
+}
+
+fn slot(key: usize) -> u32 {
+    u32::try_from(key).expect("a process has fewer than 2^32 descriptors")
+}
+
+/// Ends the connection so that the peer can read the last words: with bytes of its own unread, they would be lost.
+fn part(socket: &TcpStream) {
+    /// More than this is not worth it: the peer is not listening.
+    const READS_MAX: usize = 16;
+    let _ = socket.shutdown(Shutdown::Write);
+    let mut scrap = [0; 4096];
+    for _ in 0..READS_MAX {
+        if !matches!((&*socket).read(&mut scrap), Ok(1..)) {
+            return;
+        }
+    }
+}

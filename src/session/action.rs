@@ -1,0 +1,243 @@
+//! What comes of a frame: something to do, a refusal, or the end of the connection.
+
+use std::fmt;
+
+use crate::log::quote;
+use crate::proto::error::{ParseError, text};
+use crate::proto::frame::Publish;
+
+/// What the engine has to do for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Nothing: the session has answered.
+    Nothing,
+    /// Route a message.
+    Publish(Publish<'a>),
+    /// Add a subscription, unless the table of subscriptions has a reason not to.
+    Subscribe {
+        /// What to match.
+        subject: &'a [u8],
+        /// The queue group, if any.
+        queue: Option<&'a [u8]>,
+        /// The peer's name for it.
+        sid: &'a [u8],
+    },
+    /// End a subscription now (`max` 0) or after so many deliveries.
+    Unsubscribe {
+        /// The peer's name for it.
+        sid: &'a [u8],
+        /// Deliveries in all.
+        max: u32,
+    },
+    /// CONNECT was accepted. A second one ends all subscriptions; the first one changes what the existing ones get.
+    Connected {
+        /// Whether it is not the first.
+        again: bool,
+    },
+    /// Tell the peer, and the log, that it must not.
+    Refuse(Violation<'a>),
+}
+
+/// An operation that is refused while the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation<'a> {
+    /// Publishing to a subject that is reserved or not permitted.
+    Publish {
+        /// The subject.
+        subject: &'a [u8],
+    },
+    /// A reply subject that is reserved.
+    Reply {
+        /// The reply subject.
+        reply: &'a [u8],
+    },
+    /// Subscribing to what is reserved or not permitted.
+    Subscribe {
+        /// The subject.
+        subject: &'a [u8],
+        /// The queue group, if any.
+        queue: Option<&'a [u8]>,
+        /// The peer's name for it.
+        sid: &'a [u8],
+    },
+    /// More tokens than `max_subscription_tokens`.
+    TooManyTokens {
+        /// The subject.
+        subject: &'a [u8],
+        /// The peer's name for it.
+        sid: &'a [u8],
+    },
+    /// More subscriptions than `max_subscriptions`.
+    Subscriptions,
+    /// A subject that one cannot subscribe to.
+    Subject,
+}
+
+impl Violation<'_> {
+    /// The text of `-ERR`.
+    #[must_use]
+    pub fn wire_text(&self) -> String {
+        let quoted = |bytes| quote(bytes, None);
+        match *self {
+            Violation::Publish { subject } => {
+                format!("Permissions Violation for Publish to {}", quoted(subject))
+            }
+            Violation::Reply { reply } => format!(
+                "Permissions Violation for Publish with Reply of {}",
+                quoted(reply)
+            ),
+            Violation::Subscribe {
+                subject,
+                queue: None,
+                ..
+            } => {
+                format!(
+                    "Permissions Violation for Subscription to {}",
+                    quoted(subject)
+                )
+            }
+            Violation::Subscribe {
+                subject,
+                queue: Some(queue),
+                ..
+            } => {
+                format!(
+                    "Permissions Violation for Subscription to {} using queue {}",
+                    quoted(subject),
+                    quoted(queue)
+                )
+            }
+            Violation::TooManyTokens { subject, .. } => {
+                format!(
+                    "Permissions Violation for Subscription to {}, too many tokens",
+                    quoted(subject)
+                )
+            }
+            Violation::Subscriptions => text::SUBSCRIPTIONS.into(),
+            Violation::Subject => text::SUBJECT.into(),
+        }
+    }
+}
+
+/// As the log has it.
+impl fmt::Display for Violation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |bytes| quote(bytes, None);
+        match *self {
+            Violation::Publish { subject } => {
+                write!(f, "Publish Violation - Subject {}", quoted(subject))
+            }
+            Violation::Reply { reply } => write!(f, "Publish Violation - Reply {}", quoted(reply)),
+            Violation::Subscribe {
+                subject,
+                queue,
+                sid,
+            } => {
+                write!(f, "Subscription Violation - Subject {}", quoted(subject))?;
+                if let Some(queue) = queue {
+                    write!(f, ", Queue: {}", quoted(queue))?;
+                }
+                write!(f, ", SID {}", sid.escape_ascii())
+            }
+            Violation::TooManyTokens { subject, sid } => {
+                let sid = sid.escape_ascii();
+                write!(
+                    f,
+                    "Subscription Violation Too Many Tokens - Subject {}, SID {sid}",
+                    quoted(subject)
+                )
+            }
+            Violation::Subscriptions => f.write_str(text::SUBSCRIPTIONS),
+            Violation::Subject => f.write_str(text::SUBJECT),
+        }
+    }
+}
+
+/// Why a connection ends, as logs and monitoring name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer left.
+    ClientClosed,
+    /// No CONNECT in time.
+    AuthenticationTimeout,
+    /// Bad or missing credentials.
+    AuthenticationFailure,
+    /// More than `max_pending` bytes queued for it.
+    SlowConsumerPending,
+    /// Its socket took nothing for `write_deadline`.
+    SlowConsumerDeadline,
+    /// Writing failed.
+    WriteError,
+    /// Reading failed.
+    ReadError,
+    /// The peer sent `-ERR`.
+    ParseError,
+    /// Too many PINGs without an answer.
+    Stale,
+    /// Bytes that are no operation.
+    ProtocolViolation,
+    /// CONNECT with an unknown `protocol`.
+    ClientProtocol,
+    /// `max_connections` reached.
+    Connections,
+    /// A message above `max_payload`.
+    Payload,
+    /// Arguments above `max_control_line`.
+    ControlLine,
+    /// The server ends.
+    ServerShutdown,
+    /// `no_responders` without `headers`.
+    NoResponders,
+}
+
+impl CloseReason {
+    /// What the peer is told before the end, if anything.
+    #[must_use]
+    pub fn wire_text(self) -> Option<&'static str> {
+        match self {
+            CloseReason::AuthenticationTimeout => Some(text::AUTH_TIMEOUT),
+            CloseReason::AuthenticationFailure => Some(text::AUTHORIZATION),
+            CloseReason::Stale => Some(text::STALE),
+            CloseReason::ClientProtocol => Some(text::CLIENT_PROTOCOL),
+            CloseReason::Connections => Some(text::CONNECTIONS),
+            CloseReason::NoResponders => Some(text::NO_RESPONDERS),
+            // The parser's own errors bring their texts, and the rest are closed without a word.
+            _ => None,
+        }
+    }
+}
+
+impl From<&ParseError> for CloseReason {
+    fn from(error: &ParseError) -> Self {
+        match error {
+            ParseError::ControlLine { .. } => CloseReason::ControlLine,
+            ParseError::Payload { .. } => CloseReason::Payload,
+            ParseError::UnknownOperation(_) | ParseError::Arguments(..) | ParseError::Headers => {
+                CloseReason::ProtocolViolation
+            }
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::ClientClosed => "Client Closed",
+            CloseReason::AuthenticationTimeout => "Authentication Timeout",
+            CloseReason::AuthenticationFailure => "Authentication Failure",
+            CloseReason::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
+            CloseReason::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",
+            CloseReason::WriteError => "Write Error",
+            CloseReason::ReadError => "Read Error",
+            CloseReason::ParseError => "Parse Error",
+            CloseReason::Stale => "Stale Connection",
+            CloseReason::ProtocolViolation => "Protocol Violation",
+            CloseReason::ClientProtocol => "Bad Client Protocol Version",
+            CloseReason::Connections => "Maximum Connections Exceeded",
+            CloseReason::Payload => "Maximum Message Payload Exceeded",
+            CloseReason::ControlLine => "Maximum Control Line Exceeded",
+            CloseReason::ServerShutdown => "Server Shutdown",
+            CloseReason::NoResponders => "No Responders Requires Headers",
+        })
+    }
+}

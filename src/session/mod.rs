@@ -1,0 +1,12 @@
+//! What a peer's operations mean, and what it is answered.
+//!
+//! A session takes one frame at a time. What concerns only its peer (`PONG`, `+OK`, `INFO`, `-ERR`) it writes at once;
+//! what concerns others comes back as an [`Action`] for the engine to carry out. It owns no socket and reads no clock.
+
+mod action;
+mod client;
+mod keepalive;
+
+pub use action::{Action, CloseReason, Violation};
+pub use client::{Client, Context};
+pub use keepalive::{Beat, Keepalive};
