@@ -8,6 +8,7 @@
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 
 pub mod broker;
+mod cause;
 pub mod config;
 pub mod engine;
 pub mod limits;
