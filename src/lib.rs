@@ -11,13 +11,16 @@ pub mod broker;
 mod cause;
 pub mod config;
 pub mod engine;
+pub mod id;
 pub mod limits;
 pub mod log;
 pub mod net;
 pub mod proto;
 pub mod rng;
+pub mod server;
 pub mod session;
 pub mod subject;
 pub mod sublist;
 
 pub use config::options::Options;
+pub use server::{Server, ServerError};
