@@ -29,6 +29,8 @@ impl Client {
         client.wire.write_all(CONNECT)?;
         client.wire.write_all(commands)?;
         client.flush()?;
+        // Once more, because a server may send a second INFO behind the first PONG: past here, all bytes are messages.
+        client.flush()?;
         Ok(client)
     }
 

@@ -87,6 +87,13 @@ enum End {
     Pacer,
 }
 
+impl Tally {
+    /// Messages published a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.messages / self.elapsed.as_secs_f64()
+    }
+}
+
 impl Flow {
     /// `window` is in bytes at the subscribers; one block is always allowed.
     pub(crate) fn new(

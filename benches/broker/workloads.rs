@@ -332,8 +332,8 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 None,
             ),
             Row::new(
-                "stalled_cuts",
-                "the same, times the stalled one was cut off",
+                "stalled_turns",
+                "the same, times the stalled one was given up",
                 "",
                 None,
             ),
