@@ -98,7 +98,7 @@ fn programs(midge: Option<String>, workers: Option<String>) -> Outcome<Vec<Progr
             workers.unwrap_or_default(),
         )?);
     }
-    if let Some(path) = std::env::var_os("NATS_SERVER") {
+    if let Some(path) = std::env::var_os("NATS_SERVER").filter(|path| !path.is_empty()) {
         programs.push(Program::new(REFERENCE, path.into(), Vec::new())?);
     }
     if programs.is_empty() {

@@ -134,7 +134,10 @@ impl Server {
     pub(crate) fn wakeups(&self) -> Outcome<f64> {
         let mut sum = 0.0;
         for task in self.tasks()? {
-            let status = fs::read_to_string(task.join("status"))?;
+            // A thread may end between listing and reading.
+            let Ok(status) = fs::read_to_string(task.join("status")) else {
+                continue;
+            };
             sum += field(&status, "voluntary_ctxt_switches:")?;
         }
         Ok(sum)

@@ -163,6 +163,15 @@ impl Flow {
         self.at % self.script.block_bytes != 0
     }
 
+    /// Sends a PING behind the last block; false if the socket is still full of blocks.
+    fn ask(&mut self) -> io::Result<bool> {
+        match self.publisher.write(PING) {
+            Ok(count) => Ok(count == PING.len()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether the server has confirmed that it processed all that was published.
     fn is_confirmed(&self) -> bool {
         memchr::memmem::find(&self.answers, b"PONG\r\n").is_some()
@@ -319,15 +328,12 @@ impl Traffic {
         }
         for flow in &mut self.flows {
             flow.answers.clear();
-            // Six bytes into a socket that has just been drained.
-            flow.publisher
-                .write_all(PING)
-                .or_else(|error| match error.kind() {
-                    ErrorKind::WouldBlock => Ok(()),
-                    _ => Err(error),
-                })?;
         }
+        let mut asked = vec![false; self.flows.len()];
         while !self.flows.iter().all(Flow::is_confirmed) {
+            for (flow, is_asked) in self.flows.iter_mut().zip(&mut asked) {
+                *is_asked = *is_asked || flow.ask()?;
+            }
             self.turn(self.pause())?;
             self.check_progress(&mut progress)?;
         }
