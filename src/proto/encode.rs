@@ -33,41 +33,38 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// Puts a publish into delivery form; `scratch` holds the bytes if they have to be written anew.
     pub fn from_publish(publish: &Publish<'a>, scratch: &'a mut Vec<u8>) -> Self {
-        let body_at =
-            publish.reply.len() + usize::from(!publish.reply.is_empty()) + publish.sizes.len() + 2;
-        let rest = match publish.rest {
-            Some(rest) => rest,
-            None => {
-                scratch.clear();
-                if !publish.reply.is_empty() {
-                    scratch.extend_from_slice(publish.reply);
-                    scratch.push(b' ');
-                }
-                scratch.extend(
-                    publish
-                        .sizes
-                        .iter()
-                        .map(|&byte| if byte == b'\t' { b' ' } else { byte }),
-                );
-                if publish.header_len > 0 {
-                    single_space(scratch, publish.sizes.len());
-                }
-                scratch.extend_from_slice(b"\r\n");
-                let body_at = scratch.len();
-                scratch.extend_from_slice(publish.body);
-                return Message::new(
-                    publish.subject,
-                    scratch,
-                    publish.reply.len(),
-                    body_at,
-                    publish.header_len,
-                );
-            }
-        };
+        let reply_len = publish.reply.len();
+        if let Some(rest) = publish.rest {
+            let body_at = reply_len + usize::from(reply_len > 0) + publish.sizes.len() + 2;
+            return Message::new(
+                publish.subject,
+                rest,
+                reply_len,
+                body_at,
+                publish.header_len,
+            );
+        }
+        scratch.clear();
+        if reply_len > 0 {
+            scratch.extend_from_slice(publish.reply);
+            scratch.push(b' ');
+        }
+        let mut sizes = publish
+            .sizes
+            .split(|&byte| byte == b' ' || byte == b'\t')
+            .filter(|size| !size.is_empty());
+        scratch.extend_from_slice(sizes.next().unwrap_or_default());
+        for size in sizes {
+            scratch.push(b' ');
+            scratch.extend_from_slice(size);
+        }
+        scratch.extend_from_slice(b"\r\n");
+        let body_at = scratch.len();
+        scratch.extend_from_slice(publish.body);
         Message::new(
             publish.subject,
-            rest,
-            publish.reply.len(),
+            scratch,
+            reply_len,
             body_at,
             publish.header_len,
         )
@@ -157,20 +154,6 @@ impl<'a> Message<'a> {
         // Writing to a Vec cannot fail.
         let _ = write!(out, "{}\r\n", payload.len() - 2);
         payload
-    }
-}
-
-/// Leaves one space where the last `len` bytes have a run of them.
-fn single_space(text: &mut Vec<u8>, len: usize) {
-    let at = text.len().saturating_sub(len);
-    let sizes = text.split_off(at);
-    let mut parts = sizes
-        .split(|&byte| byte == b' ')
-        .filter(|part| !part.is_empty());
-    text.extend_from_slice(parts.next().unwrap_or_default());
-    for part in parts {
-        text.push(b' ');
-        text.extend_from_slice(part);
     }
 }
 

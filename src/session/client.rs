@@ -303,21 +303,19 @@ fn check_subscribe<'a>(
 
 /// Subjects that servers use among themselves.
 fn is_reserved_subject(subject: &[u8]) -> bool {
-    match subject {
-        [b'$', b'G', b'R', b'.', ..] | [b'_', b'G', b'R', b'_', b'.', ..] => true,
-        [b'$', b'N', b'R', b'G', b'.', ..] => true,
-        _ => false,
-    }
+    [&b"$GR."[..], b"_GR_.", b"$NRG."]
+        .iter()
+        .any(|prefix| subject.starts_with(prefix))
 }
 
 /// Reply subjects that servers use among themselves, or that acknowledge what was stored.
 fn is_reserved_reply(reply: &[u8]) -> bool {
-    match reply {
-        [b'_', b'G', b'R', b'_', b'.', ..] | [b'_', b'R', b'_', b'.', ..] => true,
-        _ => reply
+    [&b"_GR_."[..], b"_R_."]
+        .iter()
+        .any(|prefix| reply.starts_with(prefix))
+        || reply
             .strip_prefix(b"$JS.ACK.")
-            .is_some_and(|rest| !rest.is_empty()),
-    }
+            .is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]
