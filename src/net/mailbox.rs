@@ -395,7 +395,7 @@ mod tests {
         });
         assert_eq!(
             seen[0],
-            (4, 0, "a.b".into(), 10, format!("{:?}", To::Each(&subs)))
+            (4, 0, "a.b".into(), 9, format!("{:?}", To::Each(&subs)))
         );
         assert_eq!(seen[1].3, large.len());
         assert_eq!(

@@ -302,20 +302,24 @@ fn check_subscribe<'a>(
 }
 
 /// Subjects that servers use among themselves.
+#[inline]
 fn is_reserved_subject(subject: &[u8]) -> bool {
-    [&b"$GR."[..], b"_GR_.", b"$NRG."]
-        .iter()
-        .any(|prefix| subject.starts_with(prefix))
+    matches!(subject, [b'$' | b'_', ..])
+        && [&b"$GR."[..], b"_GR_.", b"$NRG."]
+            .iter()
+            .any(|prefix| subject.starts_with(prefix))
 }
 
 /// Reply subjects that servers use among themselves, or that acknowledge what was stored.
+#[inline]
 fn is_reserved_reply(reply: &[u8]) -> bool {
-    [&b"_GR_."[..], b"_R_."]
-        .iter()
-        .any(|prefix| reply.starts_with(prefix))
-        || reply
-            .strip_prefix(b"$JS.ACK.")
-            .is_some_and(|rest| !rest.is_empty())
+    matches!(reply, [b'$' | b'_', ..])
+        && ([&b"_GR_."[..], b"_R_."]
+            .iter()
+            .any(|prefix| reply.starts_with(prefix))
+            || reply
+                .strip_prefix(b"$JS.ACK.")
+                .is_some_and(|rest| !rest.is_empty()))
 }
 
 #[cfg(test)]
