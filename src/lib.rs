@@ -9,5 +9,6 @@
 
 pub mod config;
 pub mod limits;
+pub mod log;
 
 pub use config::options::Options;

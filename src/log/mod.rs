@@ -1,0 +1,364 @@
+//! Log lines, and where they go: standard error, a file, syslog.
+//!
+//! A [`Logger`] is a handle to share; several servers in one process each have their own. A sink that fails loses
+//! lines, which are counted and owned up to once it works again: logging never stops the server.
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use self::line::Style;
+use self::sink::Sink;
+use self::zone::Zone;
+
+#[allow(unused_imports, reason = "each layer uses the levels it needs")]
+pub(crate) use self::macros::{debug, error, fatal, info, log_always, trace, warn};
+
+mod civil;
+mod line;
+mod macros;
+mod sink;
+mod zone;
+
+/// What a line is about, most harmless last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The process ends because of it.
+    Fatal,
+    /// Something failed.
+    Error,
+    /// Something is likely to fail.
+    Warn,
+    /// What operators want to know.
+    Info,
+    /// What developers want to know.
+    Debug,
+    /// Every protocol line.
+    Trace,
+}
+
+impl Level {
+    /// The three letters that stand in a line.
+    pub fn label(self) -> &'static str {
+        match self {
+            Level::Fatal => "FTL",
+            Level::Error => "ERR",
+            Level::Warn => "WRN",
+            Level::Info => "INF",
+            Level::Debug => "DBG",
+            Level::Trace => "TRC",
+        }
+    }
+
+    /// Parameters of the terminal's colour sequence.
+    fn colour(self) -> &'static str {
+        match self {
+            Level::Fatal | Level::Error => "31",
+            Level::Warn => "0;93",
+            Level::Info => "32",
+            Level::Debug => "36",
+            Level::Trace => "33",
+        }
+    }
+
+    /// The priority under which the systemd journal files a line.
+    fn journal_priority(self) -> u8 {
+        match self {
+            Level::Fatal => 2,
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        }
+    }
+}
+
+/// The shape of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineFormat {
+    /// `[pid] YYYY/MM/DD HH:MM:SS.uuuuuu [LVL] message`.
+    #[default]
+    Text,
+    /// An object with the keys `time` (RFC 3339), `level`, `pid` and `msg`.
+    Json,
+}
+
+/// What a logger is told. The first sink that is set wins: file, remote syslog, local syslog, standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Write lines of level DBG.
+    pub debug: bool,
+    /// Write lines of level TRC.
+    pub trace: bool,
+    /// Begin lines with the time.
+    pub time: bool,
+    /// That time in UTC rather than local.
+    pub utc: bool,
+    /// The shape of a line.
+    pub format: LineFormat,
+    /// File to append to.
+    pub file: Option<PathBuf>,
+    /// Bytes after which that file is rotated; 0 never does.
+    pub file_bytes_max: u64,
+    /// Files to keep, the live one included; 0 keeps all.
+    pub files_max: usize,
+    /// `udp://host:port`, `tcp://host:port` or `unix://path`.
+    pub remote_syslog: Option<String>,
+    /// Log to the system's syslog.
+    pub syslog: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            debug: false,
+            trace: false,
+            time: true,
+            utc: false,
+            format: LineFormat::Text,
+            file: None,
+            file_bytes_max: 0,
+            files_max: 0,
+            remote_syslog: None,
+            syslog: false,
+        }
+    }
+}
+
+/// A sink that could not be opened.
+#[derive(Debug)]
+pub enum LogError {
+    /// The log file.
+    File {
+        /// As configured.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// The scheme of a remote syslog's address.
+    SyslogScheme(String),
+    /// A syslog server, near or far.
+    SyslogConnect(String),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogError::File { path, cause } => {
+                write!(f, "error opening file: open {}: {cause}", path.display())
+            }
+            LogError::SyslogScheme(scheme) => write!(f, "error invalid network type: {scheme:?}"),
+            LogError::SyslogConnect(cause) => write!(f, "error connecting to syslog: {cause:?}"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// A handle to a log. Clones write to the same sink.
+#[derive(Clone)]
+pub struct Logger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `DEBUG`, `TRACE` and `DISCARD`.
+    switches: AtomicU8,
+    core: Mutex<Core>,
+}
+
+const DEBUG: u8 = 1;
+const TRACE: u8 = 2;
+const DISCARD: u8 = 4;
+
+/// What only one line at a time may use: the order of lines and a file's rotation need it.
+struct Core {
+    style: Style,
+    sink: Sink,
+    /// The line being written, kept for its memory.
+    line: String,
+    /// Lines lost since the sink failed.
+    lost: u64,
+}
+
+/// A line's memory above this is given back.
+const LINE_BYTES_KEPT: usize = 4096;
+
+impl Logger {
+    /// A logger that writes nothing.
+    pub fn discard() -> Logger {
+        Logger::assemble(Sink::Discard, &LogOptions::default(), DISCARD)
+    }
+
+    /// Standard error, levels INF and above.
+    pub fn stderr_default() -> Logger {
+        Logger::assemble(Sink::stderr(), &LogOptions::default(), 0)
+    }
+
+    /// A logger that hands each line to `writer` in one call, for programs and tests that run a server in process.
+    pub fn to_writer(writer: impl Write + Send + 'static, options: &LogOptions) -> Logger {
+        Logger::assemble(Sink::Writer(Box::new(writer)), options, switches(options))
+    }
+
+    /// Opens the sink that `options` ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] if it cannot be opened.
+    pub fn new(options: &LogOptions) -> Result<Logger, LogError> {
+        let sink = Sink::open(options)?;
+        Ok(Logger::assemble(sink, options, switches(options)))
+    }
+
+    fn assemble(sink: Sink, options: &LogOptions, switches: u8) -> Logger {
+        let style = style(options, &sink);
+        let core = Core {
+            style,
+            sink,
+            line: String::new(),
+            lost: 0,
+        };
+        Logger {
+            shared: Arc::new(Shared {
+                switches: AtomicU8::new(switches),
+                core: Mutex::new(core),
+            }),
+        }
+    }
+
+    /// Goes over to other options. A logger that discards, or has a writer of the caller's, keeps that sink.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] if the new sink cannot be opened; everything stays as it was.
+    pub fn reconfigure(&self, options: &LogOptions) -> Result<(), LogError> {
+        let is_own = matches!(self.core().sink, Sink::Discard | Sink::Writer(_));
+        // Opened before the lock is taken: resolving a syslog server's name can take a while.
+        let sink = if is_own {
+            None
+        } else {
+            Some(Sink::open(options)?)
+        };
+        let mut core = self.core();
+        if let Some(sink) = sink {
+            core.sink = sink;
+        }
+        core.style = style(options, &core.sink);
+        self.set_levels(options.debug, options.trace);
+        Ok(())
+    }
+
+    /// Turns the levels DBG and TRC on or off, at once for every clone.
+    pub fn set_levels(&self, debug: bool, trace: bool) {
+        let kept = self.shared.switches.load(Ordering::Relaxed) & DISCARD;
+        self.shared
+            .switches
+            .store(kept | level_bits(debug, trace), Ordering::Relaxed);
+    }
+
+    /// True if DBG lines are written.
+    #[inline]
+    pub fn debug_on(&self) -> bool {
+        self.shared.switches.load(Ordering::Relaxed) & (DEBUG | DISCARD) == DEBUG
+    }
+
+    /// True if TRC lines are written: what costs work to show is worth it only then.
+    #[inline]
+    pub fn trace_on(&self) -> bool {
+        self.shared.switches.load(Ordering::Relaxed) & (TRACE | DISCARD) == TRACE
+    }
+
+    /// Writes one line, if its level is on.
+    pub fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        let is_on = match level {
+            Level::Debug => self.debug_on(),
+            Level::Trace => self.trace_on(),
+            _ => self.shared.switches.load(Ordering::Relaxed) & DISCARD == 0,
+        };
+        if !is_on {
+            return;
+        }
+        // Formatted before the lock is taken: the arguments may be anybody's code.
+        match message.as_str() {
+            Some(message) => self.core().put(level, message),
+            None => {
+                let message = message.to_string();
+                self.core().put(level, &message);
+            }
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        // A thread that died while it wrote a line has left nothing worse behind than half a line.
+        self.shared
+            .core
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Logger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logger")
+            .field("debug", &self.debug_on())
+            .field("trace", &self.trace_on())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Writes a line, after owning up to those that were lost.
+    fn put(&mut self, level: Level, message: &str) {
+        if self.lost > 0 {
+            let confession = format!("Log sink works again, {} lines were lost", self.lost);
+            if !self.emit(Level::Warn, &confession) {
+                self.lost += 1;
+                return;
+            }
+            self.lost = 0;
+        }
+        if !self.emit(level, message) {
+            self.lost += 1;
+        }
+    }
+
+    /// Hands a line to the sink; false if it did not take it.
+    fn emit(&mut self, level: Level, message: &str) -> bool {
+        self.line.clear();
+        self.style
+            .render(&mut self.line, SystemTime::now(), level, message);
+        let is_written = self.sink.write(&self.line).is_ok();
+        self.line.shrink_to(LINE_BYTES_KEPT);
+        is_written
+    }
+}
+
+fn style(options: &LogOptions, sink: &Sink) -> Style {
+    Style {
+        format: options.format,
+        time: options.time,
+        utc: options.utc,
+        zone: if options.utc {
+            Zone::utc()
+        } else {
+            Zone::local()
+        },
+        colour: sink.is_terminal() && options.format == LineFormat::Text,
+        priority: sink.is_journal(),
+        pid: std::process::id(),
+    }
+}
+
+fn switches(options: &LogOptions) -> u8 {
+    level_bits(options.debug, options.trace)
+}
+
+fn level_bits(debug: bool, trace: bool) -> u8 {
+    (if debug { DEBUG } else { 0 }) | (if trace { TRACE } else { 0 })
+}
+
+#[cfg(test)]
+mod tests;
