@@ -7,6 +7,7 @@
 //! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`);
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 
+mod cause;
 pub mod config;
 pub mod limits;
 pub mod log;

@@ -37,6 +37,34 @@ impl Style {
         out.push('\n');
     }
 
+    /// Appends `message` as it goes into a sink that has its own frame for time and level.
+    pub(super) fn render_bare(
+        &self,
+        out: &mut String,
+        now: SystemTime,
+        level: Level,
+        message: &str,
+    ) {
+        match self.format {
+            LineFormat::Text => push_escaped(out, message),
+            LineFormat::Json => self.render_json(out, now, level, message),
+        }
+    }
+
+    /// The moment as it stands in the name of a rotated file: `YYYY.MM.DD.hh.mm.ss.nnnnnnnnn`.
+    pub(super) fn file_stamp(&self, now: SystemTime) -> String {
+        let Civil {
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+        } = self.stamp(now).0;
+        let nanos = unix_time(now).1;
+        format!("{year:04}.{month:02}.{day:02}.{hour:02}.{minute:02}.{second:02}.{nanos:09}")
+    }
+
     /// The date and time of day now, and the seconds by which it is ahead of UTC.
     pub(super) fn stamp(&self, now: SystemTime) -> (Civil, i32) {
         let seconds = unix_time(now).0;

@@ -10,17 +10,24 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::cause::cause;
+
 use self::line::Style;
 use self::sink::Sink;
+use self::stderr::Stderr;
 use self::zone::Zone;
 
 #[allow(unused_imports, reason = "each layer uses the levels it needs")]
 pub(crate) use self::macros::{debug, error, fatal, info, log_always, trace, warn};
 
 mod civil;
+mod file;
 mod line;
 mod macros;
 mod sink;
+mod socket;
+mod stderr;
+mod syslog;
 mod zone;
 
 /// What a line is about, most harmless last.
@@ -195,7 +202,7 @@ impl Logger {
 
     /// Standard error, levels INF and above.
     pub fn stderr_default() -> Logger {
-        Logger::assemble(Sink::stderr(), &LogOptions::default(), 0)
+        Logger::assemble(Sink::Stderr(Stderr::new()), &LogOptions::default(), 0)
     }
 
     /// A logger that hands each line to `writer` in one call, for programs and tests that run a server in process.
@@ -215,12 +222,13 @@ impl Logger {
 
     fn assemble(sink: Sink, options: &LogOptions, switches: u8) -> Logger {
         let style = style(options, &sink);
-        let core = Core {
+        let mut core = Core {
             style,
             sink,
             line: String::new(),
             lost: 0,
         };
+        core.begin();
         Logger {
             shared: Arc::new(Shared {
                 switches: AtomicU8::new(switches),
@@ -247,8 +255,20 @@ impl Logger {
             core.sink = sink;
         }
         core.style = style(options, &core.sink);
+        core.begin();
         self.set_levels(options.debug, options.trace);
         Ok(())
+    }
+
+    /// Opens the log file again, after someone has moved it away, and reads the time zone anew.
+    ///
+    /// The outcome is a line in the log, also where there is no file to open.
+    pub fn reopen(&self) {
+        let mut core = self.core();
+        if !core.style.utc {
+            core.style.zone = Zone::local();
+        }
+        core.reopen();
     }
 
     /// Turns the levels DBG and TRC on or off, at once for every clone.
@@ -312,8 +332,9 @@ impl fmt::Debug for Logger {
 impl Core {
     /// Writes a line, after owning up to those that were lost.
     fn put(&mut self, level: Level, message: &str) {
+        self.lost = self.lost.saturating_add(self.sink.take_lost());
         if self.lost > 0 {
-            let confession = format!("Log sink works again, {} lines were lost", self.lost);
+            let confession = format!("Log sink works again, lines lost meanwhile: {}", self.lost);
             if !self.emit(Level::Warn, &confession) {
                 self.lost += 1;
                 return;
@@ -323,16 +344,79 @@ impl Core {
         if !self.emit(level, message) {
             self.lost += 1;
         }
+        self.rotate_if_over();
     }
 
     /// Hands a line to the sink; false if it did not take it.
     fn emit(&mut self, level: Level, message: &str) -> bool {
-        self.line.clear();
-        self.style
-            .render(&mut self.line, SystemTime::now(), level, message);
-        let is_written = self.sink.write(&self.line).is_ok();
-        self.line.shrink_to(LINE_BYTES_KEPT);
-        is_written
+        let is_taken = self.sink.write(&mut self.line, &self.style, level, message);
+        if self.line.capacity() > LINE_BYTES_KEPT {
+            self.line = String::new();
+        }
+        is_taken
+    }
+
+    /// Rotates a file that was over its limit before the first line.
+    fn begin(&mut self) {
+        if matches!(&self.sink, Sink::File(file) if file.is_over()) {
+            self.emit(Level::Info, "Rotating logfile...");
+            self.rotate_if_over();
+        }
+    }
+
+    fn rotate_if_over(&mut self) {
+        let Sink::File(file) = &mut self.sink else {
+            return;
+        };
+        if !file.is_over() {
+            return;
+        }
+        let rotated = file.rotate(&self.style.file_stamp(SystemTime::now()));
+        let purged = if rotated.is_ok() {
+            file.purge()
+        } else {
+            Vec::new()
+        };
+        match rotated {
+            Ok(backup) => self.emit(
+                Level::Info,
+                &format!(
+                    "Rotated log, backup saved as {:?}",
+                    backup.to_string_lossy()
+                ),
+            ),
+            Err(error) => self.emit(
+                Level::Error,
+                &format!("Unable to rotate the log file: {}", cause(&error)),
+            ),
+        };
+        for (backup, result) in purged {
+            let backup = backup.to_string_lossy();
+            match result {
+                Ok(()) => self.emit(Level::Info, &format!("Purged log file {backup:?}")),
+                Err(error) => {
+                    let text = format!(
+                        "Unable to remove backup log file {backup:?}: {}",
+                        cause(&error)
+                    );
+                    self.emit(Level::Error, &text)
+                }
+            };
+        }
+    }
+
+    fn reopen(&mut self) {
+        let reopened = match &mut self.sink {
+            Sink::File(file) => file.reopen(),
+            _ => return self.put(Level::Info, "File log re-open ignored, not a file logger"),
+        };
+        match reopened {
+            Ok(()) => self.put(Level::Info, "File log re-opened"),
+            Err(error) => self.put(
+                Level::Error,
+                &format!("File log re-open failed: {}", cause(&error)),
+            ),
+        }
     }
 }
 

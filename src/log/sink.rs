@@ -1,66 +1,74 @@
-//! Where lines go.
+//! Where lines go: the choice among the sinks, and what they have in common.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::Write;
+use std::time::SystemTime;
 
-use super::{LogError, LogOptions};
+use super::file::LogFile;
+use super::line::Style;
+use super::stderr::Stderr;
+use super::syslog::Syslog;
+use super::{Level, LogError, LogOptions};
 
 /// An open destination for lines.
 pub(super) enum Sink {
     Discard,
-    Stderr { is_terminal: bool, is_journal: bool },
+    File(LogFile),
+    Stderr(Stderr),
+    Syslog(Syslog),
     Writer(Box<dyn Write + Send>),
 }
 
 impl Sink {
-    pub(super) fn open(_options: &LogOptions) -> Result<Sink, LogError> {
-        Ok(Sink::stderr())
-    }
-
-    pub(super) fn stderr() -> Sink {
-        let stream = std::env::var("JOURNAL_STREAM").ok();
-        Sink::Stderr {
-            is_terminal: io::stderr().is_terminal(),
-            is_journal: stream.is_some_and(|name| is_stderr(&name)),
+    /// Opens the first that is set: file, remote syslog, local syslog, standard error.
+    pub(super) fn open(options: &LogOptions) -> Result<Sink, LogError> {
+        if let Some(path) = &options.file {
+            return LogFile::open(path, options).map(Sink::File);
         }
+        if let Some(url) = &options.remote_syslog {
+            return Syslog::remote(url).map(Sink::Syslog);
+        }
+        if options.syslog {
+            return Syslog::local().map(Sink::Syslog);
+        }
+        Ok(Sink::Stderr(Stderr::new()))
     }
 
     pub(super) fn is_terminal(&self) -> bool {
-        matches!(
-            self,
-            Sink::Stderr {
-                is_terminal: true,
-                ..
-            }
-        )
+        matches!(self, Sink::Stderr(stderr) if stderr.is_terminal)
     }
 
     pub(super) fn is_journal(&self) -> bool {
-        matches!(
-            self,
-            Sink::Stderr {
-                is_journal: true,
-                ..
-            }
-        )
+        matches!(self, Sink::Stderr(stderr) if stderr.is_journal)
     }
 
-    /// Writes a line in one call, so that lines of several processes don't mix.
-    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
-        match self {
-            Sink::Discard => Ok(()),
-            Sink::Stderr { .. } => io::stderr().lock().write_all(line.as_bytes()),
+    /// Writes one line, composed in `line`; false if it was lost.
+    pub(super) fn write(
+        &mut self,
+        line: &mut String,
+        style: &Style,
+        level: Level,
+        message: &str,
+    ) -> bool {
+        let now = SystemTime::now();
+        line.clear();
+        if let Sink::Syslog(syslog) = self {
+            return syslog.write(line, style, now, level, message);
+        }
+        style.render(line, now, level, message);
+        let result = match self {
+            Sink::Discard | Sink::Syslog(_) => Ok(()),
+            Sink::File(file) => file.write(line),
+            Sink::Stderr(stderr) => stderr.write(line),
             Sink::Writer(writer) => writer.write_all(line.as_bytes()),
+        };
+        result.is_ok()
+    }
+
+    /// The number of lines lost after they had been taken, and zero it.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        match self {
+            Sink::Syslog(syslog) => syslog.take_lost(),
+            _ => 0,
         }
     }
-}
-
-/// True if standard error is the stream that `name` (`device:inode`) stands for.
-///
-/// systemd sets that name for a service's first process; whoever redirects standard error afterwards leaves it set.
-fn is_stderr(name: &str) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(actual) = std::fs::metadata("/proc/self/fd/2") else {
-        return false;
-    };
-    name == format!("{}:{}", actual.dev(), actual.ino())
 }

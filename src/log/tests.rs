@@ -97,7 +97,7 @@ fn lost_lines_are_owned_up_to_once() {
     info!(logger, "back");
     info!(logger, "still here");
     let expected = [
-        "[WRN] Log sink works again, 2 lines were lost",
+        "[WRN] Log sink works again, lines lost meanwhile: 2",
         "[INF] back",
         "[INF] still here",
     ];
@@ -136,4 +136,182 @@ fn reconfiguring_changes_levels_and_shape_for_every_clone() {
         std::process::id()
     );
     assert_eq!(tape.text(), expected);
+}
+
+fn file_options(path: &std::path::Path) -> LogOptions {
+    LogOptions {
+        file: Some(path.to_path_buf()),
+        ..bare()
+    }
+}
+
+fn read(path: &std::path::Path) -> Vec<String> {
+    let prefix = format!("[{}] ", std::process::id());
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| line.strip_prefix(&prefix).unwrap_or(line).to_string())
+        .collect()
+}
+
+/// The rotated files, oldest first.
+fn backups(directory: &std::path::Path) -> Vec<PathBuf> {
+    let mut names: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.retain(|name| name.to_string_lossy().contains("log.2"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_is_appended_to_and_others_cannot_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    info!(Logger::new(&file_options(&path)).unwrap(), "one");
+    info!(Logger::new(&file_options(&path)).unwrap(), "two");
+    assert_eq!(read(&path), ["[INF] one", "[INF] two"]);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & !0o640, 0, "{mode:o}");
+}
+
+#[test]
+fn a_file_over_its_limit_is_rotated_and_only_so_many_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    std::fs::write(directory.path().join("log.2.precious"), "not ours").unwrap();
+    let options = LogOptions {
+        file_bytes_max: 300,
+        files_max: 3,
+        ..file_options(&path)
+    };
+    let logger = Logger::new(&options).unwrap();
+    let line = "x".repeat(200);
+    for _ in 0..8 {
+        info!(logger, "{line}");
+    }
+    let kept = backups(directory.path());
+    assert_eq!(
+        kept.len(),
+        3,
+        "two backups, and the file that only looks like one: {kept:?}"
+    );
+    let live = read(&path);
+    let newest = kept
+        .iter()
+        .rev()
+        .find(|name| !name.ends_with("log.2.precious"))
+        .unwrap();
+    let expected = format!(
+        "[INF] Rotated log, backup saved as \"{}\"",
+        newest.display()
+    );
+    assert_eq!(live.first().unwrap(), &expected);
+    assert!(
+        live.get(1).unwrap().starts_with("[INF] Purged log file \""),
+        "{live:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_over_its_limit_at_start_is_rotated_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    std::fs::write(&path, "old\n".repeat(100)).unwrap();
+    let logger = Logger::new(&LogOptions {
+        file_bytes_max: 300,
+        ..file_options(&path)
+    })
+    .unwrap();
+    info!(logger, "new");
+    let kept = backups(directory.path());
+    assert_eq!(
+        read(kept.first().unwrap()).last().unwrap(),
+        "[INF] Rotating logfile..."
+    );
+    assert_eq!(read(&path).get(1).unwrap(), "[INF] new");
+}
+
+#[test]
+fn where_rotation_fails_lines_go_on_into_the_open_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let moved = directory.path().join("moved");
+    let logger = Logger::new(&LogOptions {
+        file_bytes_max: 60,
+        ..file_options(&path)
+    })
+    .unwrap();
+    info!(logger, "first");
+    std::fs::rename(&path, &moved).unwrap();
+    for _ in 0..4 {
+        info!(logger, "a line of some length, so that the limit is passed");
+    }
+    let lines = read(&moved);
+    let failed = "[ERR] Unable to rotate the log file: no such file or directory";
+    assert!(lines.iter().any(|line| line == failed), "{lines:?}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("some length"))
+            .count(),
+        4
+    );
+}
+
+#[test]
+fn reopening_follows_the_path_to_a_new_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let logger = Logger::new(&file_options(&path)).unwrap();
+    info!(logger, "one");
+    std::fs::rename(&path, directory.path().join("log.1")).unwrap();
+    info!(logger, "still the old file");
+    logger.reopen();
+    info!(logger, "two");
+    assert_eq!(read(&path), ["[INF] File log re-opened", "[INF] two"]);
+
+    let tape = Tape::default();
+    Logger::to_writer(tape.clone(), &bare()).reopen();
+    assert_eq!(
+        lines(&tape),
+        ["[INF] File log re-open ignored, not a file logger"]
+    );
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_nothing_else() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let logger = Logger::new(&file_options(std::path::Path::new("/dev/full"))).unwrap();
+    info!(logger, "lost");
+    logger.reconfigure(&file_options(&path)).unwrap();
+    info!(logger, "found");
+    assert_eq!(
+        read(&path),
+        [
+            "[WRN] Log sink works again, lines lost meanwhile: 1",
+            "[INF] found"
+        ]
+    );
+}
+
+#[test]
+fn a_sink_that_cannot_be_opened_leaves_the_old_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let logger = Logger::new(&file_options(&path)).unwrap();
+    let bad = directory.path().join("missing/log");
+    let error = logger.reconfigure(&file_options(&bad)).unwrap_err();
+    let expected = format!(
+        "error opening file: open {}: no such file or directory",
+        bad.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    info!(logger, "still here");
+    assert_eq!(read(&path), ["[INF] still here"]);
 }
