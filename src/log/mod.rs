@@ -17,6 +17,8 @@ use self::sink::Sink;
 use self::stderr::Stderr;
 use self::zone::Zone;
 
+pub use self::quote::{quote, redact_connect};
+
 #[allow(unused_imports, reason = "each layer uses the levels it needs")]
 pub(crate) use self::macros::{debug, error, fatal, info, log_always, trace, warn};
 
@@ -24,6 +26,7 @@ mod civil;
 mod file;
 mod line;
 mod macros;
+mod quote;
 mod sink;
 mod socket;
 mod stderr;
