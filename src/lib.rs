@@ -8,6 +8,7 @@
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 
 mod cause;
+pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod log;
