@@ -10,7 +10,9 @@
 mod cause;
 pub mod cli;
 pub mod config;
+pub mod id;
 pub mod limits;
 pub mod log;
+pub mod nkey;
 
 pub use config::options::Options;
