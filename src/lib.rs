@@ -13,6 +13,7 @@ pub mod config;
 pub mod id;
 pub mod limits;
 pub mod log;
+pub mod mkpasswd;
 pub mod nkey;
 
 pub use config::options::Options;
