@@ -15,5 +15,6 @@ pub mod limits;
 pub mod log;
 pub mod mkpasswd;
 pub mod nkey;
+pub mod notify;
 
 pub use config::options::Options;
