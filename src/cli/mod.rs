@@ -1,7 +1,7 @@
 //! The command line: what the program was asked to do.
 //!
 //! Flags are spelled as in the reference server: one dash or two, `-p 1` or `-p=1`, a switch with a value only as
-//! `-D=false`, no clusters of letters. One table ([`table`]) holds them all: parsing and help both come from it.
+//! `-D=false`, no clusters of letters. One table (`table`) holds them all: parsing and help both come from it.
 //! Unlike there, a mistake ends the program with a status that scripts notice.
 
 use std::ffi::OsString;
