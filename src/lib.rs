@@ -9,12 +9,16 @@
 
 pub mod broker;
 mod cause;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod id;
 pub mod limits;
 pub mod log;
+pub mod mkpasswd;
 pub mod net;
+pub mod nkey;
+pub mod notify;
 pub mod proto;
 pub mod rng;
 pub mod server;

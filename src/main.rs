@@ -2,29 +2,58 @@
 
 use std::process::ExitCode;
 
+use midge::Options;
+use midge::Server;
+use midge::cli::{self, Command, Flags};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a program says before it has a log"
+)]
 fn main() -> ExitCode {
-    let mut o = midge::Options::default();
-    let a: Vec<String> = std::env::args().collect();
-    let mut i = 1;
-    while i < a.len() {
-        match a[i].as_str() {
-            "-a" => o.host = a[i + 1].clone(),
-            "-p" => o.port = a[i + 1].parse().unwrap_or(0),
-            "--workers" => o.workers = a[i + 1].parse().ok(),
-            "--ports_file_dir" => o.ports_file_dir = Some(a[i + 1].clone().into()),
-            _ => {}
-        }
-        i += 2;
-    }
-    let server = match midge::Server::start(o) {
-        Ok(s) => s,
-        Err(e) => {
-            eprintln!("midge: {e}");
-            return ExitCode::FAILURE;
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("midge: {error}");
+            return ExitCode::from(error.exit_status());
         }
     };
-    let mut signals = signal_hook::iterator::Signals::new([2, 15]).unwrap();
-    signals.forever().next();
+    let result = match command {
+        Command::Help => Ok(println!("{}", cli::help())),
+        Command::HelpTls => Ok(println!("{}", cli::help_tls())),
+        Command::Version => Ok(println!("{}", cli::version())),
+        Command::Signal { command, target } => {
+            cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
+        }
+        Command::Run(flags) => run(&flags),
+        Command::CheckConfig(_) | Command::HealthCheck(_) => Err("not supported yet".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("midge: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<(), String> {
+    let mut options = Options::default();
+    flags.apply(&mut options);
+    // Before anything starts, so that no signal finds the process unprepared.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])
+        .map_err(|error| format!("cannot take signals: {error}"))?;
+    let server = Server::start(options).map_err(|error| error.to_string())?;
+    for signal in signals.forever() {
+        if signal == SIGUSR1 {
+            server.log().reopen();
+        } else {
+            break;
+        }
+    }
     server.stop();
-    ExitCode::SUCCESS
+    Ok(())
 }

@@ -66,10 +66,18 @@ fn push_letter(out: &mut String, letter: char) {
     }
 }
 
-/// False for what has no shape of its own: controls, blanks other than space, and what is not a character at all.
+/// False for what has no shape of its own: controls, blanks other than space, and what is no character at all.
 fn is_printable(letter: char) -> bool {
-    // The standard library's debug notation escapes the same letters, except that it also escapes combining ones.
-    !letter.is_control() && !letter.is_whitespace() && letter.escape_debug().len() == 1
+    // The standard library's debug notation escapes the same letters; combining ones only where they stand first.
+    let mut pair = [b'a'; 5];
+    let length = 1 + letter
+        .encode_utf8(pair.get_mut(1..).unwrap_or_default())
+        .len();
+    let pair = pair
+        .get(..length)
+        .and_then(|pair| std::str::from_utf8(pair).ok())
+        .unwrap_or_default();
+    !letter.is_whitespace() && pair.escape_debug().count() == 2
 }
 
 /// The arguments of CONNECT with the value of every secret replaced by `"[REDACTED]"`.
@@ -179,7 +187,7 @@ mod tests {
 
     #[test]
     fn bytes_are_quoted_as_the_reference_server_does() {
-        let cases: [(&[u8], &str); 7] = [
+        let cases: [(&[u8], &str); 8] = [
             (b"hello", r#""hello""#),
             (b"a\r\n\t\"\\", r#""a\r\n\t\"\\""#),
             (b"\x00\x01\x7f\x1b\x07\x0b", r#""\x00\x01\x7f\x1b\a\v""#),
@@ -189,6 +197,7 @@ mod tests {
                 "\u{85}\u{a0}\u{2028}\u{feff}".as_bytes(),
                 r#""\u0085\u00a0\u2028\ufeff""#,
             ),
+            ("e\u{301}\u{301}".as_bytes(), "\"e\u{301}\u{301}\""),
             ("\u{e0001}".as_bytes(), r#""\U000e0001""#),
         ];
         for (bytes, expected) in cases {

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 /// Bytes a stream's peer may lag behind.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -34,6 +34,8 @@ pub(super) enum Peer {
 pub(super) struct Outlet {
     peer: Peer,
     socket: Option<OwnedFd>,
+    /// The socket is still connecting: it takes nothing yet, and may never.
+    is_pending: bool,
     /// Of a stream: lines that the socket has not taken yet; the first may be the rest of one.
     backlog: Vec<u8>,
     /// Lines that were in the backlog when the connection broke.
@@ -55,6 +57,7 @@ impl Outlet {
         Ok(Outlet {
             peer,
             socket: Some(socket),
+            is_pending: false,
             backlog: Vec::new(),
             lost: 0,
             retry_at: Instant::now(),
@@ -96,7 +99,8 @@ impl Outlet {
 
     fn send_on_stream(&mut self, line: &[u8]) -> bool {
         self.connect_if_due();
-        if self.socket.is_none() {
+        // A line that waits for a connection which then fails would be lost uncounted, if it is the one that counts.
+        if self.socket.is_none() || self.is_pending {
             return false;
         }
         if self.backlog.len() + line.len() > BACKLOG_BYTES_MAX {
@@ -145,13 +149,19 @@ impl Outlet {
     }
 
     fn connect_if_due(&mut self) {
-        if self.socket.is_some() {
-            return;
-        }
         let now = Instant::now();
-        if now >= self.retry_at {
+        if self.socket.is_none() && now >= self.retry_at {
             self.retry_at = now + RETRY_INTERVAL;
             self.socket = connect(&self.peer).ok();
+            self.is_pending = true;
+        }
+        let Some(socket) = self.socket.as_ref().filter(|_| self.is_pending) else {
+            return;
+        };
+        if rustix::net::getpeername(socket).is_ok() {
+            self.is_pending = false;
+        } else if !matches!(sockopt::socket_error(socket), Ok(Ok(()))) {
+            self.socket = None;
         }
     }
 }
@@ -262,15 +272,32 @@ mod tests {
         }
         assert!(outlet.socket.is_none());
         outlet.retry_at = Instant::now();
-        assert!(outlet.send(b"again\n"));
+        while !outlet.send(b"again\n") {
+            assert!(
+                Instant::now() < deadline,
+                "the connection was never made anew"
+            );
+        }
         let (mut peer, _) = listener.accept().unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        // The connection may have been still under way when the line was taken.
-        outlet.flush();
         let mut line = [0; 6];
         peer.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"again\n");
+    }
+
+    #[test]
+    fn lines_are_refused_until_a_connection_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut outlet = Outlet::open(Peer::Tcp(listener.local_addr().unwrap())).unwrap();
+        drop(listener);
+        // Nobody listens any more: however often it tries, it never takes a line.
+        outlet.socket = None;
+        for _ in 0..10 {
+            outlet.retry_at = Instant::now();
+            assert!(!outlet.send(b"line\n"));
+        }
+        assert_eq!(outlet.take_lost(), 0);
     }
 
     #[test]

@@ -32,9 +32,16 @@ pub(super) struct Syslog {
 impl Syslog {
     /// Connects to the system's own syslog.
     pub(super) fn local() -> Result<Syslog, LogError> {
-        let peers = LOCAL_PATHS.iter().map(PathBuf::from).flat_map(|path| {
-            // Most are datagram sockets; which kind it is shows only when connecting.
-            [Peer::UnixDatagram(path.clone()), Peer::UnixStream(path)]
+        Syslog::local_at(&LOCAL_PATHS.map(PathBuf::from))
+    }
+
+    /// Connects to the first of these sockets that takes it. Most are for datagrams; which kind one is only shows then.
+    fn local_at(paths: &[PathBuf]) -> Result<Syslog, LogError> {
+        let peers = paths.iter().flat_map(|path| {
+            [
+                Peer::UnixDatagram(path.clone()),
+                Peer::UnixStream(path.clone()),
+            ]
         });
         let outlet = peers.filter_map(|peer| Outlet::open(peer).ok()).next();
         let outlet = outlet
@@ -175,11 +182,24 @@ fn host() -> String {
 mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::net::{TcpListener, UdpSocket};
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
     use std::time::Duration;
 
-    use super::super::{LogOptions, Logger, error, info, warn};
+    use super::super::zone::Zone;
+    use super::super::{LineFormat, LogOptions, Logger, error, info, warn};
     use super::*;
+
+    fn style() -> Style {
+        Style {
+            format: LineFormat::Text,
+            time: true,
+            utc: true,
+            zone: Zone::utc(),
+            colour: false,
+            priority: false,
+            pid: 42,
+        }
+    }
 
     fn remote(url: String) -> LogOptions {
         LogOptions {
@@ -247,6 +267,30 @@ mod tests {
             without_time(&lines.next().unwrap().unwrap(), 3),
             ("<5>".into(), expected)
         );
+    }
+
+    #[test]
+    fn the_local_syslog_is_found_as_datagrams_and_as_a_stream() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["missing", "log"].map(|name| directory.path().join(name));
+        assert!(Syslog::local_at(&paths).is_err());
+        let style = style();
+        let server = UnixDatagram::bind(&paths[1]).unwrap();
+        let mut syslog = Syslog::local_at(&paths).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        assert!(syslog.write(&mut String::new(), &style, now, Level::Warn, "hi"));
+        let mut buffer = [0; 512];
+        let count = server.recv(&mut buffer).unwrap();
+        let expected = format!("<28>Jan  2 03:04:05 {}[{}]: hi\n", tag(), style.pid);
+        assert_eq!(std::str::from_utf8(&buffer[..count]).unwrap(), expected);
+
+        drop(server);
+        std::fs::remove_file(&paths[1]).unwrap();
+        let server = UnixListener::bind(&paths[1]).unwrap();
+        let mut syslog = Syslog::local_at(&paths).unwrap();
+        assert!(syslog.write(&mut String::new(), &style, now, Level::Warn, "hi"));
+        let mut lines = BufReader::new(server.accept().unwrap().0).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), expected.trim_end());
     }
 
     #[test]

@@ -159,7 +159,10 @@ mod tests {
                 .unwrap()
                 .find(&subject, &mut Walk::new(), &mut walked);
             walked.plain.sort_unstable();
-            assert_eq!(cache.find(0, &subject, &trie, &generations).plain, walked.plain);
+            assert_eq!(
+                cache.find(0, &subject, &trie, &generations).plain,
+                walked.plain
+            );
         }
         assert!((500..19_500).contains(&cache.walks), "{}", cache.walks);
     }
