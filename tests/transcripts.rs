@@ -140,6 +140,12 @@ impl Case {
     fn needs(&self, feature: &str) -> bool {
         (feature == "conf" && !self.conf.is_empty()) || self.needs.iter().any(|n| n == feature)
     }
+
+    fn wants_pings(&self) -> bool {
+        let is_ping = |bytes: &Vec<u8>| bytes.starts_with(b"PING\r\n");
+        let mut steps = self.steps.iter().map(|(_, step)| step);
+        steps.any(|step| matches!(step, Step::Expect(_, bytes) if is_ping(bytes)))
+    }
 }
 
 /// One step of a case. `char` names the connection.
@@ -294,6 +300,8 @@ fn octets(line: &str) -> Result<Vec<u8>, String> {
 struct Player {
     server: Server,
     connections: BTreeMap<char, Connection>,
+    /// Whether the server's PINGs are a part of the case.
+    wants_pings: bool,
 }
 
 /// Plays one case on a fresh server; the error says what differed, and where.
@@ -305,11 +313,19 @@ fn play(path: &Path, case: &Case) -> Result<(), String> {
     let mut player = Player {
         server: start.run()?,
         connections: BTreeMap::new(),
+        wants_pings: case.wants_pings(),
     };
-    for (number, step) in &case.steps {
+    let mut steps = case.steps.iter().peekable();
+    while let Some((number, step)) = steps.next() {
         player
             .step(step)
             .map_err(|why| format!("line {number}: {why}"))?;
+        // Two writes in a row are two only if the server has read the first before the second is there.
+        if let (Step::Send(who, _), Some((_, Step::Send(next, _)))) = (step, steps.peek()) {
+            if who == next {
+                player.connection(*who)?.wait_until_read();
+            }
+        }
     }
     player.finish()
 }
@@ -318,15 +334,14 @@ impl Player {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Open(who) => {
-                let connection =
+                let mut connection =
                     Connection::open(self.server.address()).map_err(|e| e.to_string())?;
+                if self.wants_pings {
+                    connection.keep_pings();
+                }
                 self.connections.insert(*who, connection);
             }
-            Step::Send(who, bytes) => {
-                let connection = self.connection(*who)?;
-                connection.send(bytes);
-                connection.wait_until_read();
-            }
+            Step::Send(who, bytes) => self.connection(*who)?.send(bytes),
             Step::Expect(who, bytes) => self.connection(*who)?.take(bytes)?,
             Step::ExpectInfo(who, wants) => {
                 check_info(&self.connection(*who)?.take_info()?, wants)?;

@@ -1,6 +1,7 @@
 //! A raw connection: bytes out, bytes in, every wait with a deadline.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
     at_end: bool,
+    pings: PingFilter,
 }
 
 impl Connection {
@@ -25,7 +27,16 @@ impl Connection {
             stream,
             unread: Vec::new(),
             at_end: false,
+            pings: PingFilter::default(),
         })
+    }
+
+    /// Lets the server's PINGs through to the expectations.
+    ///
+    /// Without this they are dropped: a server sends the first one about two seconds after CONNECT, and no
+    /// expectation shall depend on how fast the machine is.
+    pub(crate) fn keep_pings(&mut self) {
+        self.pings.keep = true;
     }
 
     /// The socket itself, for what the methods here do not do.
@@ -137,7 +148,7 @@ impl Connection {
     pub(crate) fn take_end(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + DEADLINE;
         while self.unread.is_empty() && self.fill(deadline) {}
-        match self.unread.is_empty() && self.at_end {
+        match self.nothing_unread() && self.at_end {
             true => Ok(()),
             false => Err(self.instead_of("the end of the connection")),
         }
@@ -151,7 +162,7 @@ impl Connection {
     pub(crate) fn take_nothing(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + QUIET;
         while self.unread.is_empty() && self.fill(deadline) {}
-        match self.unread.is_empty() && !self.at_end {
+        match self.nothing_unread() && !self.at_end {
             true => Ok(()),
             false => Err(self.instead_of("nothing")),
         }
@@ -207,23 +218,34 @@ impl Connection {
                 .set_read_timeout(Some(left))
                 .expect("a read timeout above zero is valid");
             match self.stream.read(&mut part) {
-                Ok(0) => self.at_end = true,
+                Ok(0) => self.end(),
                 Ok(n) => {
-                    self.unread.extend_from_slice(part.get(..n).unwrap_or(&[]));
+                    let part = part.get(..n).unwrap_or(&[]);
+                    self.pings.pass(part, &mut self.unread);
                     return true;
                 }
                 Err(e) => match e.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    _ => self.at_end = true,
+                    _ => self.end(),
                 },
             }
         }
         false
     }
 
+    fn end(&mut self) {
+        self.at_end = true;
+        self.unread.append(&mut self.pings.line);
+    }
+
+    fn nothing_unread(&self) -> bool {
+        self.unread.is_empty() && self.pings.line.is_empty()
+    }
+
     fn instead_of(&self, wanted: &str) -> String {
         let end = if self.at_end { ", then the end" } else { "" };
-        format!("wanted {wanted}, got {}{end}", escaped(&self.unread))
+        let got = [self.unread.as_slice(), &self.pings.line].concat();
+        format!("wanted {wanted}, got {}{end}", escaped(&got))
     }
 }
 
@@ -234,19 +256,63 @@ fn or_panic<T>(result: Result<T, String>) -> T {
     }
 }
 
+/// Takes the server's PINGs out of what it sends; follows sizes, so that a payload that looks like one stays.
+#[derive(Debug, Default)]
+struct PingFilter {
+    keep: bool,
+    /// The line so far, from its first byte to its LF.
+    line: Vec<u8>,
+    /// Bytes of payload and CRLF still to come before the next line.
+    payload: usize,
+}
+
+impl PingFilter {
+    fn pass(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        const PING: &[u8] = b"PING\r\n";
+        while !bytes.is_empty() {
+            let (payload, rest) = bytes.split_at(self.payload.min(bytes.len()));
+            out.extend_from_slice(payload);
+            self.payload -= payload.len();
+            let end = rest.iter().position(|&byte| byte == b'\n');
+            let (line, rest) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            self.line.extend_from_slice(line);
+            if self.line.ends_with(b"\n") {
+                self.payload = payload_size(&self.line);
+                if self.keep || self.line != PING {
+                    out.append(&mut self.line);
+                }
+                self.line.clear();
+            }
+            bytes = rest;
+        }
+    }
+}
+
+/// The bytes that follow this line from a server: those of a message and of its CRLF.
+fn payload_size(line: &[u8]) -> usize {
+    if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
+        return 0;
+    }
+    let size = line.trim_ascii().rsplit(|&byte| byte == b' ').next();
+    let size = size.and_then(|size| std::str::from_utf8(size).ok()?.parse::<usize>().ok());
+    size.map_or(0, |size| size + b"\r\n".len())
+}
+
 /// Bytes that the process at the other end of `here` – `there` has not read yet; 0 when its socket is gone.
 fn unread_by_peer(here: SocketAddr, there: SocketAddr) -> u64 {
-    let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else {
+    let Ok(table) = File::open("/proc/net/tcp") else {
         return 0;
     };
     // A row: number, local address, remote address, state, bytes unsent:unread.
     let (local, remote) = (hex_port(there), hex_port(here));
-    let row = table.lines().skip(1).find_map(|line| {
+    let mut rows = BufReader::new(table).lines().skip(1).map_while(Result::ok);
+    let queues = rows.find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let ours = fields.next()?.ends_with(&local) && fields.next()?.ends_with(&remote);
-        ours.then(|| fields.nth(1)).flatten()
+        ours.then(|| Some(fields.nth(1)?.to_owned())).flatten()
     });
-    row.and_then(|queues| u64::from_str_radix(queues.split_once(':')?.1, 16).ok())
+    queues
+        .and_then(|queues| u64::from_str_radix(queues.split_once(':')?.1, 16).ok())
         .unwrap_or(0)
 }
 
