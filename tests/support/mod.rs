@@ -130,3 +130,20 @@ impl Drop for ScratchDir {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// Lets this process, and those it starts from now on, open at least `count` descriptors.
+pub(crate) fn raise_descriptor_limit(count: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = count as u64 + 100;
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        setrlimit(Resource::Nofile, limit).expect("a soft limit can be raised to the hard one");
+    }
+    let current = getrlimit(Resource::Nofile).current;
+    assert!(
+        current.is_none_or(|current| current >= wanted),
+        "this test needs {wanted} descriptors, the limit is {current:?}"
+    );
+}
