@@ -250,7 +250,7 @@ async fn the_largest_payloads_arrive_intact(server: String) {
 
 async fn a_thousand_connections_are_served(server: String) {
     const CONNECTIONS: usize = 1000;
-    support::raise_descriptor_limit(2 * CONNECTIONS);
+    support::raise_descriptor_limit(2 * CONNECTIONS).expect("enough descriptors");
     let mut clients = Vec::new();
     for n in 0..CONNECTIONS {
         let client = connect(&server).await;

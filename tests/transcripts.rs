@@ -17,11 +17,6 @@ use support::connection::Connection;
 use support::server::{Server, Start};
 use support::{Program, escaped, say_left_out};
 
-/// Features that cases need and midge does not have yet, and why. The reference server plays those cases all the same.
-///
-/// A case needs `conf` if it has a configuration, and what its `needs` lines name.
-const LEFT_OUT: &[(&str, &str)] = &[("conf", "configuration files are not read yet")];
-
 /// Cases of one file that run at a time.
 const AT_A_TIME: usize = 4;
 
@@ -98,10 +93,10 @@ fn choose(program: Program, cases: Vec<Case>) -> (Vec<Case>, BTreeMap<&'static s
     let mut left_out = BTreeMap::new();
     let mut chosen = Vec::new();
     for case in cases {
-        let lacking = LEFT_OUT.iter().find(|(feature, _)| case.needs(feature));
+        let lacking = case.needs().find_map(|feature| program.lacks(feature));
         match lacking {
-            Some((_, why)) if program == Program::Midge => *left_out.entry(*why).or_default() += 1,
-            _ => chosen.push(case),
+            Some(why) => *left_out.entry(why).or_default() += 1,
+            None => chosen.push(case),
         }
     }
     (chosen, left_out)
@@ -137,8 +132,11 @@ struct Case {
 }
 
 impl Case {
-    fn needs(&self, feature: &str) -> bool {
-        (feature == "conf" && !self.conf.is_empty()) || self.needs.iter().any(|n| n == feature)
+    /// The features that a server needs for it.
+    fn needs(&self) -> impl Iterator<Item = &str> {
+        let conf = (!self.conf.is_empty()).then_some("conf");
+        conf.into_iter()
+            .chain(self.needs.iter().map(String::as_str))
     }
 
     fn wants_pings(&self) -> bool {
