@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{DEADLINE, QUIET, escaped, wait_for};
+use super::{DEADLINE, ESCAPED_MAX, QUIET, escaped, wait_for};
 
 /// One TCP connection to a server, and what it has sent that no expectation has used up.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Connection {
             }
         }
         if !self.unread.starts_with(wanted) {
-            return Err(self.instead_of(&escaped(wanted)));
+            return Err(self.difference(wanted));
         }
         self.unread.drain(..wanted.len());
         Ok(())
@@ -243,9 +243,26 @@ impl Connection {
     }
 
     fn instead_of(&self, wanted: &str) -> String {
-        let end = if self.at_end { ", then the end" } else { "" };
+        format!("wanted {wanted}, got {}", self.rest_after(0))
+    }
+
+    /// Tells how what arrived differs from `wanted`; of something long, from the first byte that does.
+    fn difference(&self, wanted: &[u8]) -> String {
         let got = [self.unread.as_slice(), &self.pings.line].concat();
-        format!("wanted {wanted}, got {}{end}", escaped(&got))
+        let same = got.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+        if same < ESCAPED_MAX {
+            return self.instead_of(&escaped(wanted));
+        }
+        let wanted = escaped(wanted.get(same..).unwrap_or_default());
+        let got = self.rest_after(same);
+        format!("{same} bytes are right, then wanted {wanted}, got {got}")
+    }
+
+    /// What arrived after the first `count` bytes, for people.
+    fn rest_after(&self, count: usize) -> String {
+        let got = [self.unread.as_slice(), &self.pings.line].concat();
+        let end = if self.at_end { ", then the end" } else { "" };
+        format!("{}{end}", escaped(got.get(count..).unwrap_or_default()))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[("conf", "configuration files are
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// How long nothing must happen for a test to believe that nothing does.
 pub(crate) const QUIET: Duration = Duration::from_millis(250);
+/// How many bytes a message of failure shows of what differs.
+pub(crate) const ESCAPED_MAX: usize = 600;
 /// Time between two looks at a condition that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -108,8 +110,7 @@ pub(crate) fn wait_until<T>(
 
 /// Bytes as a reader wants them: printable ASCII as it is, the rest escaped, long runs shortened.
 pub(crate) fn escaped(bytes: &[u8]) -> String {
-    const SHOWN: usize = 600;
-    let head = bytes.get(..SHOWN).unwrap_or(bytes);
+    let head = bytes.get(..ESCAPED_MAX).unwrap_or(bytes);
     let mut text = format!("\"{}\"", head.escape_ascii());
     if bytes.len() > head.len() {
         text.push_str(&format!(" and {} bytes more", bytes.len() - head.len()));
