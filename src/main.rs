@@ -22,9 +22,9 @@ fn main() -> ExitCode {
         }
     };
     let result = match command {
-        Command::Help => Ok(println!("{}", cli::help())),
-        Command::HelpTls => Ok(println!("{}", cli::help_tls())),
-        Command::Version => Ok(println!("{}", cli::version())),
+        Command::Help => say(&cli::help()),
+        Command::HelpTls => say(&cli::help_tls()),
+        Command::Version => say(&cli::version()),
         Command::Signal { command, target } => {
             cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
         }
@@ -38,6 +38,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what the program was asked to print")]
+fn say(text: &str) -> Result<(), String> {
+    println!("{text}");
+    Ok(())
 }
 
 fn run(flags: &Flags) -> Result<(), String> {

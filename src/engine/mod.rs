@@ -210,9 +210,8 @@ impl Engine {
     ) -> CloseReason {
         sink.on_parse_error(&peer.session, error);
         if let Some(text) = error.wire_text() {
-            self.answers.clear();
             error_line(text, &mut self.answers);
-            sink.reply(peer.conn, &self.answers);
+            self.answer(peer, sink);
         }
         CloseReason::from(error)
     }

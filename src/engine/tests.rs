@@ -211,3 +211,21 @@ fn feeding_stops_where_a_subscriber_fills_up() {
         }
     );
 }
+
+#[test]
+fn what_ends_one_connection_is_not_told_to_another() {
+    let mut world = World::new(1);
+    let (a, b) = (world.open(), world.open());
+    assert_eq!(
+        world.feed(0, a, "FOO\r\n"),
+        End::Close(CloseReason::ProtocolViolation)
+    );
+    world.feed(0, b, "PING\r\n");
+    assert_eq!(world.sent(b), "PONG\r\n");
+    assert_eq!(
+        world.feed(0, a, "CONNECT {\"protocol\":2}\r\n"),
+        End::Close(CloseReason::ClientProtocol)
+    );
+    world.feed(0, b, "PING\r\n");
+    assert_eq!(world.sent(b), "PONG\r\n");
+}

@@ -3,12 +3,12 @@
 //! A worker collects what it has for another one in a [`Batch`] and hands it over in one go, with one wake-up, at the
 //! end of its turn. The receiver is woken only if it sleeps; batches that it has emptied go back to whoever sends next.
 
-use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::{io, mem};
 
-use mio::Waker;
 use mio::net::TcpStream;
+use mio::{Poll, Token, Waker};
 
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
@@ -233,10 +233,23 @@ pub struct Mail {
     pub commands: Vec<Command>,
 }
 
+/// The token of a mailbox's wake-ups.
+pub const WAKE: Token = Token(usize::MAX);
+
 impl Mailbox {
+    /// An empty mailbox, and the poll that it wakes, which its owner sleeps on.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a descriptor.
+    pub fn open() -> io::Result<(Poll, Mailbox)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        Ok((poll, Mailbox::new(waker)))
+    }
+
     /// An empty mailbox whose owner `waker` wakes.
-    #[must_use]
-    pub fn new(waker: Waker) -> Self {
+    fn new(waker: Waker) -> Self {
         Mailbox {
             inner: Mutex::default(),
             filled: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 //! Each [`worker`] is one thread with one poll loop and owns its connections alone; workers talk through
 //! [`mailbox`]es. This is the only place that knows mio.
 
+pub mod acceptor;
 pub mod mailbox;
 mod outlet;
 mod outlets;

@@ -18,7 +18,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use super::mailbox::{Batch, Command, Mail, Mailbox, Origin, Settings};
+use super::mailbox::{Batch, Command, Mail, Mailbox, Origin, Settings, WAKE};
 use super::outlet::{Label, Outlet};
 use super::outlets::Outlets;
 use super::timers::{Deadline, Purpose, Timers};
@@ -30,8 +30,6 @@ use crate::proto::encode::error_line;
 use crate::rng::Rng;
 use crate::session::{Beat, Client, CloseReason, Context};
 
-/// The mailbox's wake-ups; connections have their slot as token.
-pub const WAKE: Token = Token(usize::MAX);
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
 

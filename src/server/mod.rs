@@ -3,19 +3,15 @@
 //! [`Server::start`] binds, starts the workers and the control thread, and returns once clients can connect. The
 //! control thread accepts connections and gives each to the worker that has the fewest.
 
-mod accept;
 mod files;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{fmt, process};
-
-use mio::net::TcpListener;
-use mio::{Poll, Waker};
 
 use crate::broker::Broker;
 use crate::cause::cause;
@@ -23,10 +19,10 @@ use crate::config::options::Options;
 use crate::id;
 use crate::limits;
 use crate::log::{LogError, LogOptions, Logger, info, warn};
+use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
-use crate::net::worker::{Shared, WAKE, Worker};
+use crate::net::worker::{Shared, Worker};
 use crate::proto::info::{PROTOCOL_VERSION, ServerInfo};
-use accept::Acceptor;
 use files::Files;
 
 /// A running server. Dropping it stops it.
@@ -37,13 +33,6 @@ pub struct Server {
     control: Arc<Control>,
     threads: Vec<JoinHandle<()>>,
     files: Files,
-}
-
-/// What the control thread is told.
-#[derive(Debug)]
-struct Control {
-    waker: Waker,
-    stopping: AtomicBool,
 }
 
 /// Why a server could not start.
@@ -130,19 +119,26 @@ impl Server {
         check(&options)?;
         let server_id = id::server_id();
         greet(&options, &server_id, &log);
-        let listener = listen(&options)?;
+        let listener = Listener::bind(&options).map_err(|cause| {
+            let (host, port) = (&options.host, options.port);
+            let bare = host.contains(':') && !host.starts_with('[');
+            let addr = if bare {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            };
+            ServerError::Listen { addr, cause }
+        })?;
         let addr = listener.local_addr()?;
         let descriptors = raise_descriptor_limit();
         let workers = options.workers.unwrap_or_else(default_workers);
-        let polls: Vec<Poll> = (0..workers)
-            .map(|_| Poll::new())
+        let mailboxes: Vec<_> = (0..workers)
+            .map(|_| Mailbox::open())
             .collect::<io::Result<_>>()?;
-        let mailboxes = polls
-            .iter()
-            .map(|poll| Waker::new(poll.registry(), WAKE).map(Mailbox::new));
+        let (polls, mailboxes): (Vec<_>, Vec<_>) = mailboxes.into_iter().unzip();
         let shared = Arc::new(Shared {
             broker: Arc::new(Broker::default()),
-            mailboxes: mailboxes.collect::<io::Result<_>>()?,
+            mailboxes,
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
             slow_consumers: AtomicUsize::new(0),
@@ -227,12 +223,10 @@ impl Server {
     }
 
     fn shut_down(&mut self) {
-        if self.control.stopping.swap(true, Ordering::SeqCst) {
+        if !self.control.stop() {
             return;
         }
         info!(self.shared.log, "Initiating Shutdown...");
-        // It may have ended already, in which case nobody has to be woken.
-        let _ = self.control.waker.wake();
         for mailbox in &self.shared.mailboxes {
             mailbox.command(Command::Stop);
         }
@@ -307,31 +301,6 @@ fn greet(options: &Options, server_id: &str, log: &Logger) {
         let text = "are generally discouraged and could lead to poor performance";
         warn!(log, "Maximum payloads over {advised}.00 MB {text}");
     }
-}
-
-fn listen(options: &Options) -> Result<TcpListener, ServerError> {
-    let (host, port) = (options.host.as_str(), options.port);
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let shown = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    let fail = |cause| ServerError::Listen {
-        addr: shown.clone(),
-        cause,
-    };
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
-    for addr in (host, port).to_socket_addrs().map_err(fail)? {
-        match TcpListener::bind(addr) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(fail(last))
 }
 
 fn default_workers() -> usize {

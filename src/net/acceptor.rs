@@ -5,17 +5,17 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::Control;
+use super::mailbox::{Command, Settings};
+use super::worker::Shared;
+use crate::config::options::Options;
 use crate::log::{error, warn};
-use crate::net::mailbox::{Command, Settings};
-use crate::net::worker::Shared;
 use crate::session::{Client, CloseReason};
 
 const LISTENER: Token = Token(0);
@@ -23,8 +23,63 @@ const CONTROL: Token = Token(1);
 /// Descriptors that are not for clients: standard streams, log, epoll and wake-ups, listeners, files being read.
 const DESCRIPTORS_RESERVED: usize = 32;
 
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+/// What the control thread is told.
+#[derive(Debug)]
+pub struct Control {
+    waker: Waker,
+    stopping: AtomicBool,
+}
+
+impl Listener {
+    /// Binds to the first address of `host`, a name or an address with or without brackets, that can be had.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the last one.
+    pub fn bind(options: &Options) -> io::Result<Listener> {
+        let host = options.host.as_str();
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "no address");
+        for addr in (bare, options.port).to_socket_addrs()? {
+            match TcpListener::bind(addr) {
+                Ok(listener) => return Ok(Listener(listener)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The address it got.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Control {
+    /// Stops the control thread; false if that was done before.
+    pub fn stop(&self) -> bool {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        // It may have ended already, in which case nobody has to be woken.
+        let _ = self.waker.wake();
+        true
+    }
+}
+
 /// The control thread's state.
-pub(super) struct Acceptor {
+pub struct Acceptor {
     poll: Poll,
     listener: TcpListener,
     shared: Arc<Shared>,
@@ -37,12 +92,18 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        mut listener: TcpListener,
+    /// An acceptor that has not started, and the way to stop it. `descriptors` is how many the process may open.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses what it needs.
+    pub fn new(
+        listener: Listener,
         shared: Arc<Shared>,
         settings: &Settings,
         descriptors: usize,
     ) -> io::Result<(Self, Arc<Control>)> {
+        let Listener(mut listener) = listener;
         let poll = Poll::new()?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -74,7 +135,11 @@ impl Acceptor {
     }
 
     /// Accepts until the server stops.
-    pub(super) fn run(mut self) {
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to poll, which ends the process.
+    pub fn run(mut self) {
         let mut events = Events::with_capacity(8);
         while !self.control.stopping.load(Ordering::SeqCst) {
             match self.poll.poll(&mut events, None) {

@@ -1,0 +1,274 @@
+//! Real clients: the official Rust client against midge, and against the reference server where `NATS_SERVER` names
+//! it.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, HeaderMap, RequestErrorKind, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+
+use support::Program;
+use support::server::Server;
+
+/// How long one scenario may take in all.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A test for each scenario and each server.
+macro_rules! scenarios {
+    ($($name:ident,)*) => {
+        mod midge {
+            $(#[test] fn $name() { crate::run(crate::Program::Midge, crate::$name); })*
+        }
+
+        mod reference {
+            $(#[test] fn $name() { crate::run(crate::Program::Reference, crate::$name); })*
+        }
+    };
+}
+
+scenarios! {
+    a_subscriber_gets_what_is_published,
+    a_request_gets_its_reply,
+    a_request_that_nobody_serves_fails_at_once,
+    a_queue_group_gets_each_message_once,
+    headers_arrive_as_they_were_sent,
+    a_drained_client_has_handled_all_it_was_sent,
+    eight_megabytes_of_small_messages_keep_their_order,
+    the_largest_payloads_arrive_intact,
+    a_thousand_connections_are_served,
+}
+
+/// Runs a scenario against a server of its own.
+fn run<F: Future<Output = ()>>(program: Program, scenario: fn(String) -> F) {
+    let Some(path) = program.path() else { return };
+    let server = Server::start(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built");
+    runtime.block_on(async {
+        let scenario = scenario(server.address().to_string());
+        let done = tokio::time::timeout(DEADLINE, scenario).await;
+        assert!(done.is_ok(), "{program}: not done in {DEADLINE:?}");
+    });
+}
+
+async fn connect(server: &str) -> Client {
+    let options = ConnectOptions::new().subscription_capacity(1 << 20);
+    options.connect(server).await.expect("the server accepts")
+}
+
+async fn subscribe(client: &Client, subject: &str) -> Subscriber {
+    let subscriber = client.subscribe(subject.to_owned()).await;
+    let subscriber = subscriber.expect("the client takes a subscription");
+    round_trip(client).await;
+    subscriber
+}
+
+/// Waits until the server has handled all that `client` has sent: a message of its own is back.
+///
+/// The client's `flush` tells only that the socket has taken it.
+async fn round_trip(client: &Client) {
+    let inbox = client.new_inbox();
+    let subscriber = client.subscribe(inbox.clone()).await;
+    let mut subscriber = subscriber.expect("the client takes a subscription");
+    publish(client, &inbox, "").await;
+    subscriber.next().await.expect("the message is back");
+}
+
+async fn publish(client: &Client, subject: &str, payload: impl Into<Vec<u8>>) {
+    let payload: Vec<u8> = payload.into();
+    let published = client.publish(subject.to_owned(), payload.into()).await;
+    published.expect("the client takes a message");
+}
+
+async fn a_subscriber_gets_what_is_published(server: String) {
+    let (publisher, client) = (connect(&server).await, connect(&server).await);
+    let mut literal = subscribe(&client, "greet.joe").await;
+    let mut wildcard = subscribe(&client, "greet.*").await;
+    let mut all = subscribe(&client, "greet.>").await;
+    for subject in ["greet.joe", "greet.sue", "greet.all.others"] {
+        publish(&publisher, subject, subject).await;
+    }
+    round_trip(&publisher).await;
+    let subjects = [
+        (&mut literal, &["greet.joe"][..]),
+        (&mut wildcard, &["greet.joe", "greet.sue"]),
+        (&mut all, &["greet.joe", "greet.sue", "greet.all.others"]),
+    ];
+    for (subscriber, subjects) in subjects {
+        for subject in subjects {
+            let message = subscriber.next().await.expect("a message");
+            assert_eq!(message.subject.as_str(), *subject);
+            assert_eq!(message.payload, subject.as_bytes());
+        }
+    }
+}
+
+async fn a_request_gets_its_reply(server: String) {
+    let (client, service) = (connect(&server).await, connect(&server).await);
+    let mut requests = subscribe(&service, "double").await;
+    let serve = async {
+        while let Some(request) = requests.next().await {
+            let reply = request.reply.expect("a request names its inbox");
+            let twice = [request.payload.as_ref(), request.payload.as_ref()].concat();
+            publish(&service, reply.as_str(), twice).await;
+        }
+    };
+    let ask = async {
+        for n in 0..500 {
+            let text = n.to_string();
+            let reply = client.request("double", text.clone().into()).await;
+            assert_eq!(reply.expect("a reply").payload, text.repeat(2).as_bytes());
+        }
+    };
+    futures_util::pin_mut!(serve, ask);
+    futures_util::future::select(serve, ask).await;
+}
+
+async fn a_request_that_nobody_serves_fails_at_once(server: String) {
+    let client = connect(&server).await;
+    let error = client.request("nobody", "?".into()).await;
+    let error = error.expect_err("there is nobody to reply");
+    assert_eq!(error.kind(), RequestErrorKind::NoResponders);
+}
+
+async fn a_queue_group_gets_each_message_once(server: String) {
+    const MEMBERS: usize = 4;
+    const MESSAGES: usize = 4000;
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        let client = connect(&server).await;
+        let jobs = client.queue_subscribe("jobs", "workers".to_owned()).await;
+        let jobs = jobs.expect("the client takes a subscription");
+        let end = subscribe(&client, "end").await;
+        members.push((client, jobs, end));
+    }
+    let publisher = connect(&server).await;
+    for n in 0..MESSAGES {
+        publish(&publisher, "jobs", n.to_string()).await;
+    }
+    publish(&publisher, "end", "").await;
+    round_trip(&publisher).await;
+    let mut seen = BTreeSet::new();
+    for (_, jobs, end) in &mut members {
+        // One publisher's messages come in order: whoever has the last has all the others.
+        end.next().await.expect("the end is for everybody");
+        let mut share = 0;
+        // Unconstrained: or the runtime has the stream pause now and then, though there is more.
+        while let Some(Some(job)) = tokio::task::unconstrained(jobs.next()).now_or_never() {
+            share += 1;
+            assert!(seen.insert(job.payload), "a job came twice");
+        }
+        assert!(share > 0, "a member was left out");
+    }
+    assert_eq!(seen.len(), MESSAGES);
+}
+
+async fn headers_arrive_as_they_were_sent(server: String) {
+    let client = connect(&server).await;
+    let mut subscriber = subscribe(&client, "with.headers").await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", "text/plain; charset=utf-8");
+    headers.append("Trace", "one");
+    headers.append("Trace", "two");
+    headers.insert("Empty", "");
+    for payload in ["payload", ""] {
+        let subject = "with.headers";
+        let sent = client.publish_with_headers(subject, headers.clone(), payload.into());
+        sent.await.expect("the client takes a message");
+        let message = subscriber.next().await.expect("a message");
+        assert_eq!(message.headers.as_ref(), Some(&headers));
+        assert_eq!(message.payload, payload);
+    }
+}
+
+async fn a_drained_client_has_handled_all_it_was_sent(server: String) {
+    const MESSAGES: usize = 10_000;
+    let (publisher, client) = (connect(&server).await, connect(&server).await);
+    let mut subscriber = subscribe(&client, "a").await;
+    for n in 0..MESSAGES {
+        publish(&publisher, "a", n.to_string()).await;
+    }
+    round_trip(&publisher).await;
+    client.drain().await.expect("the client can drain");
+    let mut expected = 0..MESSAGES;
+    while let Some(message) = subscriber.next().await {
+        let n = expected.next().expect("no more than were sent");
+        assert_eq!(message.payload, n.to_string());
+    }
+    assert!(expected.is_empty(), "the stream ended before {expected:?}");
+}
+
+async fn eight_megabytes_of_small_messages_keep_their_order(server: String) {
+    const SIZE: usize = 64;
+    const MESSAGES: usize = 8 * 1024 * 1024 / SIZE;
+    let (publisher, client) = (connect(&server).await, connect(&server).await);
+    let mut subscriber = subscribe(&client, "small").await;
+    let send = async {
+        for n in 0..MESSAGES {
+            publish(&publisher, "small", format!("{n:SIZE$}")).await;
+        }
+        round_trip(&publisher).await;
+    };
+    let receive = async {
+        for n in 0..MESSAGES {
+            let message = subscriber.next().await.expect("a message");
+            assert_eq!(message.payload, format!("{n:SIZE$}"));
+        }
+    };
+    futures_util::future::join(send, receive).await;
+}
+
+async fn the_largest_payloads_arrive_intact(server: String) {
+    const SIZE: usize = 1024 * 1024;
+    const MESSAGES: usize = 32;
+    // A different byte order in each, so that no piece of one fits into another unnoticed.
+    let payload = |n: usize| -> Vec<u8> {
+        let bytes = (0..SIZE).map(|i| (i * (2 * n + 1) + i / 251) % 256);
+        bytes.filter_map(|byte| u8::try_from(byte).ok()).collect()
+    };
+    let (publisher, client) = (connect(&server).await, connect(&server).await);
+    let mut subscriber = subscribe(&client, "large").await;
+    let send = async {
+        for n in 0..MESSAGES {
+            publish(&publisher, "large", payload(n)).await;
+        }
+        round_trip(&publisher).await;
+    };
+    let receive = async {
+        for n in 0..MESSAGES {
+            let message = subscriber.next().await.expect("a message");
+            // Without the two megabytes of text that assert_eq would print.
+            assert!(message.payload == payload(n), "payload {n} differs");
+        }
+    };
+    futures_util::future::join(send, receive).await;
+}
+
+async fn a_thousand_connections_are_served(server: String) {
+    const CONNECTIONS: usize = 1000;
+    support::raise_descriptor_limit(2 * CONNECTIONS).expect("enough descriptors");
+    let mut clients = Vec::new();
+    for n in 0..CONNECTIONS {
+        let client = connect(&server).await;
+        let own = subscribe(&client, &format!("to.{n}")).await;
+        let all = subscribe(&client, "to.all").await;
+        clients.push((client, own, all));
+    }
+    // Everybody writes to the next one, and somebody to everybody.
+    for (n, (client, _, _)) in clients.iter().enumerate() {
+        let next = (n + 1) % CONNECTIONS;
+        publish(client, &format!("to.{next}"), n.to_string()).await;
+    }
+    let (client, _, _) = clients.first().expect("there are clients");
+    publish(client, "to.all", "all").await;
+    for (n, (_, own, all)) in clients.iter_mut().enumerate() {
+        let before = (n + CONNECTIONS - 1) % CONNECTIONS;
+        let message = own.next().await.expect("a message");
+        assert_eq!(message.payload, before.to_string());
+        assert_eq!(all.next().await.expect("a message").payload, "all");
+    }
+}
