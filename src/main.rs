@@ -9,7 +9,6 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 #[expect(
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "what a program says before it has a log"
 )]
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         Command::Help => say(&cli::help()),
-        Command::HelpTls => say(&cli::help_tls()),
+        Command::HelpTls => say(cli::help_tls()),
         Command::Version => say(&cli::version()),
         Command::Signal { command, target } => {
             cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
