@@ -35,3 +35,13 @@ pub const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
 pub const MAX_CLOSED_CLIENTS: usize = 10_000;
 /// Worker threads at the most (midge's own).
 pub const WORKERS_MAX: usize = 64;
+/// Bytes of a configuration, its includes and environment values counted in (midge's own).
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Values plus bytes of text in a configuration with every variable written out (midge's own).
+pub const CONFIG_EXPANDED_MAX: usize = 16 * 1024 * 1024;
+/// Levels of maps and arrays in a configuration, those inside variables counted in (midge's own).
+pub const CONFIG_DEPTH_MAX: usize = 64;
+/// Files that include each other in a row (midge's own).
+pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 16;
+/// Errors in one configuration after which reading stops (midge's own).
+pub const CONFIG_ERRORS_MAX: usize = 50;
