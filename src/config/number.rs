@@ -49,6 +49,36 @@ pub(super) fn is_date(text: &str) -> bool {
     (1..=days).contains(&day) && hour < 24 && minute < 60 && second < 60
 }
 
+/// Seconds since 1970 of `YYYY-MM-DDTHH:MM:SSZ`; absent if the text has another form or is earlier.
+pub(super) fn unix_seconds(text: &str) -> Option<u64> {
+    let has_form = text.len() == 20
+        && text
+            .bytes()
+            .zip(b"0000-00-00T00:00:00Z")
+            .all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte == *form,
+            });
+    if !has_form || !is_date(text) {
+        return None;
+    }
+    let field = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
+    // Years begin in March here, so that the leap day is the last one.
+    let year = if month < 3 {
+        year.checked_sub(1)?
+    } else {
+        year
+    };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = (year * 365 + year / 4 - year / 100 + year / 400 + day_of_year)
+        .checked_sub(DAYS_TO_1970)?;
+    Some(((days * 24 + field(11, 13)?) * 60 + field(14, 16)?) * 60 + field(17, 19)?)
+}
+
+/// From the first of March of the year 0.
+const DAYS_TO_1970: u64 = 719_468;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +90,14 @@ mod tests {
         assert!(!is_date("2023-02-29T00:00:00Z"));
         assert!(!is_date("2016-13-04T18:53:41Z"));
         assert!(!is_date("2016-05-04T24:00:00Z"));
+    }
+
+    #[test]
+    fn dates_count_from_1970() {
+        assert_eq!(unix_seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(unix_seconds("2000-02-29T12:00:01Z"), Some(951_825_601));
+        assert_eq!(unix_seconds("2026-01-31T00:00:00Z"), Some(1_769_817_600));
+        assert_eq!(unix_seconds("1969-12-31T23:59:59Z"), None);
+        assert_eq!(unix_seconds("2026-01-31"), None);
     }
 }

@@ -353,7 +353,11 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
 
     /// A value at its first character.
     fn value(&mut self) -> Result<Value, Fault> {
-        let mark = self.cursor.mark();
+        let mut mark = self.cursor.mark();
+        if matches!(self.cursor.peek(), Some(b'"' | b'\'')) {
+            // As with keys, the place of a text is its first character.
+            mark.column = mark.column.saturating_add(1);
+        }
         let data = match self.cursor.peek() {
             Some(b'{') => {
                 self.enter()?;
