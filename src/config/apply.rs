@@ -494,3 +494,6 @@ fn moment(report: &mut Report, entry: &Entry) -> Option<SystemTime> {
     }
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds?))
 }
+
+#[cfg(test)]
+mod tests;
