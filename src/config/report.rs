@@ -22,8 +22,12 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn error(&mut self, at: &Position, text: impl Into<String>) {
         // A file may use one bad map ten thousand times.
-        if self.errors.len() < limits::CONFIG_ERRORS_MAX {
-            self.errors.push(Notice::at(at, text));
+        match self.errors.len() {
+            limits::CONFIG_ERRORS_MAX => self
+                .errors
+                .push(Notice::general("too many errors, the rest are not shown")),
+            len if len < limits::CONFIG_ERRORS_MAX => self.errors.push(Notice::at(at, text)),
+            _ => {}
         }
     }
 

@@ -192,13 +192,19 @@ impl Accounts<'_> {
                 continue;
             };
             let (kind, local) = local_subject(import);
+            // A stream is imported once, whatever it is called here; a service once under each name.
+            let once = if kind == "stream" {
+                import.subject.clone()
+            } else {
+                local
+            };
             let problem = if !exporter
                 .exports
                 .iter()
                 .any(|export| permits(export, import, &account.name))
             {
                 format!("{kind} import not authorized")
-            } else if !seen.insert((&account.name, &import.account, kind, local)) {
+            } else if !seen.insert((&account.name, &import.account, kind, once)) {
                 format!("{kind} import already exists")
             } else if forms_cycle(&by_name, &account.name, import) {
                 "import forms a cycle".into()
