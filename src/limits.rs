@@ -94,3 +94,23 @@ pub const STALL_PAUSE: Duration = Duration::from_secs(1);
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time without work after which a worker gives spare memory back.
 pub const IDLE_TRIM: Duration = Duration::from_secs(1);
+/// Subjects for which a connection with permissions remembers the last answer.
+pub const REMEMBERED_SUBJECTS: usize = 32;
+/// A longer subject is looked up every time.
+pub const REMEMBERED_SUBJECT_BYTES_MAX: usize = 128;
+/// Requests that one connection with `allow_responses` may have open; the oldest can no longer be answered then.
+pub const RESPONSE_PERMITS_MAX: usize = 4096;
+/// Bytes of their reply subjects.
+pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
+/// Connections of one worker that have not sent CONNECT where they need to; the oldest goes when one more comes.
+pub const UNAUTHENTICATED_MAX: usize = 2048;
+/// Password hashes waiting to be computed.
+pub const VERIFICATIONS_MAX: usize = 1024;
+/// Threads that compute them.
+pub const VERIFIERS_MAX: usize = 4;
+/// Passwords that are remembered to be right.
+pub const VERIFIED_MAX: usize = 1024;
+/// For how long.
+pub const VERIFIED_LIFE: Duration = Duration::from_secs(60);
+/// Bytes of a name that came from a peer and appears in the log.
+pub const LOGGED_NAME_BYTES_MAX: usize = 256;

@@ -73,9 +73,78 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     }
 }
 
+/// Whether everything that matches `part` matches `whole` too; both are patterns.
+#[must_use]
+pub fn is_subset(part: &[u8], whole: &[u8]) -> bool {
+    let mut part = tokens(part);
+    let mut whole = tokens(whole);
+    loop {
+        match (part.next(), whole.next()) {
+            (Some(_), Some(b">")) | (None, None) => return true,
+            (Some(b">"), Some(_)) | (Some(_), None) | (None, Some(_)) => return false,
+            (Some(_), Some(b"*")) => {}
+            (Some(token), Some(wanted)) if token == wanted => {}
+            (Some(_), Some(_)) => return false,
+        }
+    }
+}
+
+/// Whether some subject matches both patterns.
+#[must_use]
+pub fn overlap(a: &[u8], b: &[u8]) -> bool {
+    let mut a = tokens(a);
+    let mut b = tokens(b);
+    loop {
+        match (a.next(), b.next()) {
+            (Some(b">"), Some(_)) | (Some(_), Some(b">")) | (None, None) => return true,
+            (Some(_), None) | (None, Some(_)) => return false,
+            (Some(a), Some(b)) if a == b || a == b"*" || b == b"*" => {}
+            (Some(_), Some(_)) => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All patterns, or all literals, of up to three tokens over a small alphabet.
+    fn all(tokens: &[&str]) -> Vec<String> {
+        let mut subjects: Vec<String> = tokens.iter().map(|&token| token.into()).collect();
+        for _ in 0..2 {
+            let longer = subjects
+                .iter()
+                .flat_map(|start| tokens.iter().map(move |token| format!("{start}.{token}")));
+            let longer: Vec<String> = longer.collect();
+            subjects.extend(longer);
+        }
+        subjects.retain(|subject| is_valid(subject.as_bytes()));
+        subjects.sort();
+        subjects.dedup();
+        subjects
+    }
+
+    #[test]
+    fn subset_and_overlap_agree_with_the_subjects_that_match() {
+        // A third literal stands for all that no pattern names, four tokens for any number of them.
+        let mut literals = all(&["a", "b", "c"]);
+        literals.extend(all(&["a", "b", "c"]).iter().map(|it| format!("{it}.a")));
+        let patterns = all(&["a", "b", "*", ">"]);
+        for one in &patterns {
+            for other in &patterns {
+                let (one, other) = (one.as_bytes(), other.as_bytes());
+                let hits = |pattern| {
+                    let literals = literals.iter();
+                    literals.map(move |literal| matches(pattern, literal.as_bytes()))
+                };
+                let subset = hits(one).zip(hits(other)).all(|(one, other)| !one || other);
+                let both = hits(one).zip(hits(other)).any(|(one, other)| one && other);
+                let shown = format!("{} {}", one.escape_ascii(), other.escape_ascii());
+                assert_eq!(is_subset(one, other), subset, "{shown}");
+                assert_eq!(overlap(one, other), both, "{shown}");
+            }
+        }
+    }
 
     #[test]
     fn malformed_subjects_are_told_from_good_ones() {

@@ -6,7 +6,9 @@
 mod action;
 mod client;
 mod keepalive;
+mod permissions;
 
 pub use action::{Action, CloseReason, Violation};
 pub use client::{Client, Context};
 pub use keepalive::{Beat, Keepalive};
+pub use permissions::{Admission, Guard, Rules};
