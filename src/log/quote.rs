@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 /// Keys of CONNECT whose values are secrets, and how much of the key to compare.
-const SECRETS: [(&[u8], Match); 5] = [
+const SECRETS: [(&[u8], Match); 6] = [
     (b"pass", Match::Prefix),
     (b"auth_token", Match::Prefix),
     (b"sig", Match::Whole),
     (b"proxy_sig", Match::Whole),
     (b"nkey", Match::Whole),
+    (b"jwt", Match::Whole),
 ];
 
 const REDACTED: &[u8] = b"\"[REDACTED]\"";
@@ -223,7 +224,7 @@ mod tests {
             r#"{"user":"u1","pass":"[REDACTED]"}"#
         );
         let odd = r#"{"password" : "a\",b\\" , "auth_token":"t","sig":"s","proxy_sig":"p","nkey":"U","jwt":"j"}"#;
-        let expected = r#"{"password" : "[REDACTED]" , "auth_token":"[REDACTED]","sig":"[REDACTED]","proxy_sig":"[REDACTED]","nkey":"[REDACTED]","jwt":"j"}"#;
+        let expected = r#"{"password" : "[REDACTED]" , "auth_token":"[REDACTED]","sig":"[REDACTED]","proxy_sig":"[REDACTED]","nkey":"[REDACTED]","jwt":"[REDACTED]"}"#;
         assert_eq!(redacted(odd), expected);
         assert_eq!(
             redacted(r#"{"PASS":123,"a":1}"#),
