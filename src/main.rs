@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use midge::Options;
 use midge::Server;
 use midge::cli::{self, Command, Flags};
+use midge::config::{self, Loaded, System};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -46,8 +47,7 @@ fn say(text: &str) -> Result<(), String> {
 }
 
 fn run(flags: &Flags) -> Result<(), String> {
-    let mut options = Options::default();
-    flags.apply(&mut options);
+    let options = options(flags)?;
     // Before anything starts, so that no signal finds the process unprepared.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])
         .map_err(|error| format!("cannot take signals: {error}"))?;
@@ -61,4 +61,26 @@ fn run(flags: &Flags) -> Result<(), String> {
     }
     server.stop();
     Ok(())
+}
+
+/// What the configuration file says, if there is one, and the flags over it.
+#[expect(
+    clippy::print_stderr,
+    reason = "what a program says before it has a log"
+)]
+fn options(flags: &Flags) -> Result<Options, String> {
+    let Some(path) = &flags.config else {
+        let mut options = Options::default();
+        flags.apply(&mut options);
+        options.settle();
+        return Ok(options);
+    };
+    let Loaded {
+        options, warnings, ..
+    } = config::load_with(path, &System, |options| flags.apply(options))
+        .map_err(|errors| errors.to_string())?;
+    for warning in warnings {
+        eprintln!("midge: {warning}");
+    }
+    Ok(options)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::options::Options;
+use crate::config::options::{self, Options};
 use crate::limits;
 
 /// The flags that were given. `None` is a flag that was not, and leaves the file's value alone.
@@ -148,7 +148,18 @@ impl Flags {
             &mut options.ports_file_dir,
             self.ports_file_dir.as_deref().map(path),
         );
+        self.apply_credentials(options);
         self.apply_logging(options);
+    }
+
+    fn apply_credentials(&self, options: &mut Options) {
+        let secret =
+            |Secret(text): &Secret| Some(options::Secret::new(text)).filter(|_| !text.is_empty());
+        let user = self.user.as_ref();
+        let user = user.map(|user| Some(user.clone()).filter(|user| !user.is_empty()));
+        replace(&mut options.user, user);
+        replace(&mut options.password, self.pass.as_ref().map(secret));
+        replace(&mut options.auth_token, self.auth.as_ref().map(secret));
     }
 
     fn apply_logging(&self, options: &mut Options) {

@@ -160,6 +160,7 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
             );
         }
         "max_closed_clients" => set(&mut options.max_closed_clients, report.number(entry)),
+        "password_cache" => set(&mut options.password_cache, report.duration(entry)),
         "ping_interval" => set(
             &mut options.ping_interval,
             positive(report, entry, limits::PING_INTERVAL),

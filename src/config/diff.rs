@@ -255,6 +255,12 @@ impl Changes {
 
     fn limits(&mut self, old: &Options, new: &Options) {
         self.value(
+            "password_cache",
+            &old.password_cache,
+            &new.password_cache,
+            |span| duration::shown(*span),
+        );
+        self.value(
             "ping_interval",
             &old.ping_interval,
             &new.ping_interval,

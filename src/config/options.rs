@@ -75,6 +75,9 @@ pub struct Options {
     pub write_deadline: Duration,
     /// What happens to a socket that took nothing for so long.
     pub write_timeout: WriteTimeout,
+    /// How long a password is remembered to be right, so that its hash need not be computed for each connection; zero is
+    /// not at all. Not in the reference server.
+    pub password_cache: Duration,
     /// Time for CONNECT where credentials are needed.
     pub auth_timeout: Duration,
     /// Whether that was set, rather than following from the TLS timeout.
@@ -199,6 +202,7 @@ impl Default for Options {
             ping_max: limits::PING_MAX,
             write_deadline: limits::WRITE_DEADLINE,
             write_timeout: WriteTimeout::Default,
+            password_cache: limits::VERIFIED_LIFE,
             auth_timeout: limits::AUTH_TIMEOUT,
             auth_timeout_is_set: false,
             lame_duck_duration: limits::LAME_DUCK_DURATION,

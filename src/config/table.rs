@@ -141,6 +141,7 @@ pub const OPTIONS: &[Known] = &[
     row(Top, "max_pending", &[], Supported, FIXED, "bytes queued for a connection"),
     row(Top, "max_closed_clients", &[], Supported, FIXED, "closed connections to remember"),
     row(Top, "max_traced_msg_len", &[], Supported, LIVE, "payload bytes in trace lines; 0 is all"),
+    row(Top, "password_cache", &[], Supported, LIVE, "time for which a password is remembered to match its hash; 0s is not at all"),
     row(Top, "ping_interval", &[], Supported, LIVE, "time between PINGs to an idle client"),
     row(Top, "ping_max", &[], Supported, LIVE, "unanswered PINGs after which a connection is stale"),
     row(Top, "write_deadline", &[], Supported, LIVE, "time a socket may take nothing"),

@@ -176,6 +176,7 @@ const OTHER: &[(&str, &str)] = &[
     ("max_pending", "2mb"),
     ("max_closed_clients", "1"),
     ("max_traced_msg_len", "1"),
+    ("password_cache", "1s"),
     ("ping_interval", "1s"),
     ("ping_max", "1"),
     ("write_deadline", "1s"),

@@ -20,6 +20,22 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is a bcrypt hash of the secret, not the secret itself: `$2a$11$` and so on.
+    pub fn is_hash(&self) -> bool {
+        matches!(
+            self.0.as_bytes(),
+            [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', tens, ones, b'$', ..]
+                if tens.is_ascii_digit() && ones.is_ascii_digit()
+        )
+    }
+
+    /// Whether it is a hash that no secret has: cut short, or of a cost that does not exist.
+    pub fn is_broken_hash(&self) -> bool {
+        let costs = 4..=31;
+        let parts = || self.0.parse::<bcrypt::HashParts>();
+        self.is_hash() && !parts().is_ok_and(|parts| costs.contains(&parts.get_cost()))
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -111,4 +127,29 @@ pub struct ResponseRule {
     pub max: Option<u32>,
     /// Time for them; `None` is unlimited.
     pub expires: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_told_from_texts_and_broken_ones_from_good_ones() {
+        let tail = "W2zko751KUvVy59mUTWmpOdWjpEm5qhcCZRd05GjI/sSOT.xtiHyG";
+        for start in ["$2a$11$", "$2b$04$", "$2x$31$", "$2y$10$"] {
+            let secret = Secret::new(format!("{start}{tail}"));
+            assert!(secret.is_hash() && !secret.is_broken_hash(), "{start}");
+        }
+        for text in [
+            "", "$2$", "$2c$11$x", "$2A$11$x", "$2a$1$x", "x$2a$11$", "p",
+        ] {
+            let secret = Secret::new(text);
+            assert!(!secret.is_hash() && !secret.is_broken_hash(), "{text}");
+        }
+        for start in ["$2a$03$", "$2a$32$", "$2a$11$x", "$2a$11$é"] {
+            let secret = Secret::new(format!("{start}{tail}"));
+            assert!(secret.is_hash() && secret.is_broken_hash(), "{start}");
+        }
+        assert!(Secret::new("$2a$11$short").is_broken_hash());
+    }
 }

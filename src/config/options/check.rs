@@ -1,6 +1,6 @@
 //! What options must be like together, wherever each of them came from.
 
-use super::{Options, host_and_port};
+use super::{Account, Options, host_and_port};
 use crate::config::duration;
 use crate::limits;
 
@@ -78,8 +78,49 @@ impl Options {
                 format!("remote_syslog {url} must start with udp://, tcp:// or unix://"),
             );
         }
+        self.check_secrets(&mut problem);
         self.check_accounts(&mut problem);
         problems
+    }
+
+    /// Whether there are users or keys in any account.
+    fn has_users(&self) -> bool {
+        let own = !self.users.is_empty() || !self.nkeys.is_empty();
+        let has_some = |account: &Account| !account.users.is_empty() || !account.nkeys.is_empty();
+        own || self.accounts.iter().any(has_some)
+    }
+
+    /// Credentials that look as if they protected something, and do not.
+    fn check_secrets(&self, problem: &mut impl FnMut(&'static str, String)) {
+        let has_password = self
+            .password
+            .as_ref()
+            .is_some_and(|it| !it.reveal().is_empty());
+        // Beside users it is a variable that they refer to, as in the reference server's own example.
+        let has_others = self.auth_token.is_some() || self.has_users();
+        if has_password && self.user.is_none() && !has_others {
+            problem("authorization", "a password needs a user".into());
+        }
+        let single = [&self.password, &self.auth_token].into_iter().flatten();
+        let single = single.map(|secret| ("authorization", secret));
+        let users = self
+            .users
+            .iter()
+            .map(|user| ("authorization", &user.password));
+        let accounts = self.accounts.iter().flat_map(|account| &account.users);
+        let accounts = accounts.map(|user| ("accounts", &user.password));
+        let cluster = self
+            .cluster
+            .password
+            .iter()
+            .map(|secret| ("cluster", secret));
+        let mut all = single.chain(users).chain(accounts).chain(cluster);
+        if let Some((option, _)) = all.find(|(_, secret)| secret.is_broken_hash()) {
+            problem(
+                option,
+                "a bcrypt hash is broken, so that no password matches it".into(),
+            );
+        }
     }
 
     fn check_accounts(&self, problem: &mut impl FnMut(&'static str, String)) {
