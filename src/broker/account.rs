@@ -1,6 +1,7 @@
 //! Accounts: separate worlds of subjects in one server.
 
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sublist::{Generations, NodeId, SubRef, Sublist};
 
@@ -18,6 +19,10 @@ pub struct Account {
     pub trie: RwLock<Sublist>,
     /// Changes to the trie, for the caches.
     pub generations: Generations,
+    /// Connections that may be in it at a time; `None` is unlimited.
+    max_connections: Option<usize>,
+    /// Connections in it.
+    connections: AtomicUsize,
 }
 
 /// All accounts.
@@ -28,21 +33,23 @@ pub struct Broker {
 
 impl Default for Broker {
     fn default() -> Self {
-        Broker::new([GLOBAL])
+        Broker::new([(GLOBAL, None)])
     }
 }
 
 impl Broker {
-    /// A broker for these accounts.
-    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        let accounts = names.into_iter().zip(0..).map(|(name, index)| Account {
+    /// A broker for accounts with these names and limits of connections.
+    pub fn new<'n>(accounts: impl IntoIterator<Item = (&'n str, Option<usize>)>) -> Self {
+        let account = |((name, max_connections), index): ((&str, _), _)| Account {
             index,
             name: name.into(),
             trie: RwLock::default(),
             generations: Generations::default(),
-        });
+            max_connections,
+            connections: AtomicUsize::new(0),
+        };
         Broker {
-            accounts: accounts.collect(),
+            accounts: accounts.into_iter().zip(0..).map(account).collect(),
         }
     }
 
@@ -54,6 +61,27 @@ impl Broker {
 }
 
 impl Account {
+    /// Counts a connection in; false if there is no room for it.
+    pub fn enter(&self) -> bool {
+        let has_room = |&count: &usize| self.max_connections.is_none_or(|max| count < max);
+        let one_more = |count| Some(count).filter(has_room).map(|count| count + 1);
+        let order = Ordering::Relaxed;
+        self.connections
+            .fetch_update(order, order, one_more)
+            .is_ok()
+    }
+
+    /// Counts a connection out that was counted in.
+    pub fn leave(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections in it.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Puts a subscription into force.
     ///
     /// # Panics

@@ -29,6 +29,8 @@ pub struct Subscription {
     pub max: u32,
     /// Whether its connection takes headers.
     pub headers: bool,
+    /// Whether each delivery is a matter of its connection's permissions.
+    pub guarded: bool,
     serial: u32,
     next: u32,
     previous: u32,
@@ -129,6 +131,7 @@ impl Subscriptions {
             node: None,
             max: 0,
             headers,
+            guarded: false,
             serial,
             next: owned.first,
             previous: NONE,

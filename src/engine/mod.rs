@@ -4,9 +4,14 @@
 //! action. It owns no socket: what it delivers goes to a [`Sink`], which in the server is the worker's sockets and the
 //! mailboxes of the others, and in a test or a fuzzer whatever is handy.
 
+mod inquiry;
+mod login;
 mod route;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::broker::{Broker, Subscriptions};
 use crate::proto::encode::{Message, error_line};
@@ -14,7 +19,7 @@ use crate::proto::error::ParseError;
 use crate::proto::frame::Frame;
 use crate::proto::parser::Parser;
 use crate::rng::Rng;
-use crate::session::{Action, Client, CloseReason, Context, Violation};
+use crate::session::{Action, Client, CloseReason, Context, Guard, Violation};
 use crate::subject;
 use crate::sublist::{Cache, SubRef};
 
@@ -23,8 +28,10 @@ use crate::sublist::{Cache, SubRef};
 pub struct Peer {
     /// The connection's slot at its worker.
     pub conn: u32,
-    /// Its account.
+    /// Its account; the default one until it is known.
     pub account: u32,
+    /// Whether it is counted in there.
+    counted: bool,
     /// Its protocol state.
     pub session: Client,
     parser: Parser,
@@ -105,6 +112,8 @@ pub enum End {
     Starved,
     /// A message went to someone who is filling up.
     Pause,
+    /// The session has a [challenge](Client::take_challenge). Feed nothing before its answer.
+    Verify,
     /// The connection must end.
     Close(CloseReason),
 }
@@ -117,7 +126,11 @@ pub struct Engine {
     /// The subscriptions of this worker's connections.
     pub subscriptions: Subscriptions,
     cache: Cache,
+    /// Those of connections with permissions.
+    guards: HashMap<u32, Guard, RandomState>,
     rng: Rng,
+    /// Inquiries that were answered.
+    inquiries: u64,
     /// What a session answers to one frame.
     answers: Vec<u8>,
     /// A message that has to be written anew.
@@ -133,6 +146,7 @@ impl Peer {
         Peer {
             conn,
             account,
+            counted: false,
             session,
             parser: Parser::default(),
         }
@@ -154,7 +168,9 @@ impl Engine {
             worker,
             subscriptions: Subscriptions::new(worker),
             cache: Cache::default(),
+            guards: HashMap::default(),
             rng: Rng::seeded(seed),
+            inquiries: 0,
             answers: Vec::new(),
             scratch: Vec::new(),
             ended: Vec::new(),
@@ -174,6 +190,11 @@ impl Engine {
         let mut consumed = 0;
         let end = loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
+            if peer.session.is_stranger(context.auth) {
+                if let Err(reason) = self.on_stranger(peer, rest, context, sink) {
+                    break End::Close(reason);
+                }
+            }
             let step = match peer
                 .parser
                 .next(rest, &peer.session.parser_limits(context.options))
@@ -189,7 +210,7 @@ impl Engine {
             match self.on_frame(peer, frame, context, sink) {
                 Ok(Delivery::Filling) => break End::Pause,
                 Ok(_) => {}
-                Err(reason) => break End::Close(reason),
+                Err(end) => break end,
             }
         };
         Fed { consumed, end }
@@ -222,24 +243,34 @@ impl Engine {
         frame: Frame<'_>,
         context: &Context<'_>,
         sink: &mut impl Sink,
-    ) -> Result<Delivery, CloseReason> {
-        let action = peer.session.on_frame(frame, context, &mut self.answers);
+    ) -> Result<Delivery, End> {
+        let guard = if self.guards.is_empty() {
+            None
+        } else {
+            self.guards.get_mut(&peer.conn)
+        };
+        let answers = &mut self.answers;
+        let action = peer.session.on_frame(frame, context, guard, answers);
         self.answer(peer, sink);
-        match action? {
+        match action.map_err(End::Close)? {
             Action::Nothing => {}
-            Action::Publish(publish) => return Ok(self.publish(peer, &publish, sink)),
+            Action::Publish(publish) => {
+                return Ok(self.publish(peer, &publish, context.now, sink));
+            }
+            Action::Inquire(publish) => return Ok(self.inquire(peer, &publish, context, sink)),
             Action::Subscribe {
                 subject,
                 queue,
                 sid,
-            } => self.subscribe(peer, subject, queue, sid, context, sink),
+                guarded,
+            } => self.subscribe(peer, (subject, queue, sid), guarded, context, sink),
             Action::Unsubscribe { sid, max } => self.unsubscribe(peer, sid, max),
-            Action::Connected { again: true } => self.forget(peer),
-            Action::Connected { again: false } => {
-                let headers = peer.session.headers;
-                self.subscriptions
-                    .for_each_of(peer.conn, |subscription| subscription.headers = headers);
+            Action::Connected { again } => {
+                self.log_in(peer, again, sink).map_err(End::Close)?;
+                peer.session.accept(&mut self.answers);
+                self.answer(peer, sink);
             }
+            Action::Verify => return Err(End::Verify),
             Action::Refuse(violation) => self.refuse(peer, &violation, sink),
         }
         Ok(Delivery::Taken)
@@ -262,14 +293,14 @@ impl Engine {
     fn subscribe(
         &mut self,
         peer: &Peer,
-        subject: &[u8],
-        queue: Option<&[u8]>,
-        sid: &[u8],
+        (subject, queue, sid): (&[u8], Option<&[u8]>, &[u8]),
+        guarded: bool,
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) {
         let full = |max| self.subscriptions.count_of(peer.conn) >= max;
-        if context.options.max_subscriptions.is_some_and(full) {
+        let max = peer.session.max_subscriptions(context.options);
+        if max.is_some_and(full) {
             return self.refuse(peer, &Violation::Subscriptions, sink);
         }
         // A sid in use keeps what it stands for, whatever the new subject; the peer is told all is well.
@@ -284,6 +315,9 @@ impl Engine {
             let sub = self
                 .subscriptions
                 .insert(peer.conn, sid, queue, peer.session.headers);
+            if let Some(subscription) = self.subscriptions.get(sub) {
+                subscription.guarded = guarded;
+            }
             let node = account.subscribe(subject, queue, sub);
             self.subscriptions.place(sub, node);
         }

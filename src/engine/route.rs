@@ -1,10 +1,16 @@
 //! Who gets a message, and handing it over.
 
-use super::{Delivery, Engine, Letter, Peer, Sink, To};
+use std::collections::HashMap;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use super::{Delivery, Engine, Letter, Peer, Sink, To, inquiry};
 use crate::broker::Subscriptions;
 use crate::proto::encode::{Message, no_responders};
 use crate::proto::frame::Publish;
 use crate::rng::Rng;
+use crate::session::Guard;
 use crate::sublist::{Group, SubRef};
 
 /// How often a message for a queue group may be handed on because its member was gone when it arrived.
@@ -19,6 +25,8 @@ struct Round<'r, S> {
     skip: Option<u32>,
     message: &'r Message<'r>,
     subscriptions: &'r mut Subscriptions,
+    guards: &'r mut HashMap<u32, Guard, RandomState>,
+    now: Instant,
     ended: &'r mut Vec<(SubRef, u32)>,
     sink: &'r mut S,
     /// Whether anyone got it.
@@ -32,6 +40,7 @@ impl Engine {
         &mut self,
         peer: &Peer,
         publish: &Publish<'_>,
+        now: Instant,
         sink: &mut impl Sink,
     ) -> Delivery {
         let Some(account) = self.broker.account(peer.account) else {
@@ -51,6 +60,8 @@ impl Engine {
             skip: (!peer.session.echo).then_some(peer.conn),
             message: &message,
             subscriptions: &mut self.subscriptions,
+            guards: &mut self.guards,
+            now,
             ended: &mut self.ended,
             sink,
             reached: false,
@@ -61,7 +72,8 @@ impl Engine {
             round.one_of(group, None, &mut self.rng);
         }
         let (reached, filling) = (round.reached, round.filling);
-        if !reached && peer.session.no_responders && !publish.reply.is_empty() {
+        let is_request = peer.session.no_responders && !publish.reply.is_empty();
+        if !reached && is_request && !inquiry::is_for_server(publish.subject) {
             self.say_no_responders(peer, publish, sink);
         }
         self.end_ended();
@@ -72,8 +84,46 @@ impl Engine {
         }
     }
 
+    /// Sends a message of the server's own to whoever is subscribed in an account.
+    pub(super) fn send(
+        &mut self,
+        account: u32,
+        message: &Message<'_>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        let Some(account) = self.broker.account(account) else {
+            return;
+        };
+        let matches = self.cache.find(
+            account.index,
+            message.subject,
+            &account.trie,
+            &account.generations,
+        );
+        let mut round = Round {
+            worker: self.worker,
+            account: account.index,
+            hops: 0,
+            skip: None,
+            message,
+            subscriptions: &mut self.subscriptions,
+            guards: &mut self.guards,
+            now,
+            ended: &mut self.ended,
+            sink,
+            reached: false,
+            filling: false,
+        };
+        round.each(&matches.plain);
+        for group in matches.groups() {
+            round.one_of(group, None, &mut self.rng);
+        }
+        self.end_ended();
+    }
+
     /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
-    pub fn receive(&mut self, letter: &Letter<'_>, sink: &mut impl Sink) -> Delivery {
+    pub fn receive(&mut self, letter: &Letter<'_>, now: Instant, sink: &mut impl Sink) -> Delivery {
         let mut round = Round {
             worker: self.worker,
             account: letter.account,
@@ -81,6 +131,8 @@ impl Engine {
             skip: None,
             message: letter.message,
             subscriptions: &mut self.subscriptions,
+            guards: &mut self.guards,
+            now,
             ended: &mut self.ended,
             sink,
             reached: false,
@@ -199,6 +251,13 @@ impl<S: Sink> Round<'_, S> {
         if full || self.skip == Some(subscription.conn) {
             return false;
         }
+        if subscription.guarded {
+            let guard = self.guards.get_mut(&subscription.conn);
+            let (subject, queue) = (self.message.subject, subscription.queue.as_deref());
+            if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
+                return false;
+            }
+        }
         let sid = subscription.sid.as_bytes();
         let delivery =
             self.sink
@@ -209,6 +268,11 @@ impl<S: Sink> Round<'_, S> {
         subscription.delivered += 1;
         if subscription.delivered == u64::from(subscription.max) {
             self.ended.push((sub, self.account));
+        }
+        if subscription.guarded {
+            if let Some(guard) = self.guards.get_mut(&subscription.conn) {
+                guard.delivered(self.message.reply(), self.now);
+            }
         }
         self.filling |= delivery == Delivery::Filling;
         self.reached = true;

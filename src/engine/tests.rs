@@ -1,8 +1,11 @@
 //! The engine with two workers and no sockets, one transcript at a time.
 
+use std::time::Instant;
+
 use super::*;
 use crate::config::options::Options;
 use crate::proto::info::ServerInfo;
+use crate::session::Authenticator;
 
 /// Collects what each connection is sent, and what goes to other workers.
 #[derive(Default)]
@@ -45,11 +48,20 @@ struct World {
     peers: Vec<Peer>,
     sink: Collect,
     options: Options,
+    auth: Authenticator,
+    now: Instant,
 }
 
 impl World {
     fn new(workers: u16) -> Self {
-        let broker = Arc::new(Broker::default());
+        World::with(workers, Options::default())
+    }
+
+    fn with(workers: u16, options: Options) -> Self {
+        let auth = Authenticator::new(&options);
+        let accounts = auth.accounts().iter();
+        let accounts = accounts.map(|it| (&*it.name, it.limits.max_connections));
+        let broker = Arc::new(Broker::new(accounts));
         let engines = (0..workers)
             .map(|worker| Engine::new(Arc::clone(&broker), worker, 5))
             .collect();
@@ -57,7 +69,9 @@ impl World {
             engines,
             peers: Vec::new(),
             sink: Collect::default(),
-            options: Options::default(),
+            options,
+            auth,
+            now: Instant::now(),
         }
     }
 
@@ -77,6 +91,8 @@ impl World {
         let context = Context {
             options: &self.options,
             info: &info,
+            auth: &self.auth,
+            now: self.now,
         };
         let peer = &mut self.peers[peer];
         self.engines[worker]
@@ -138,12 +154,12 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
             group: b"q",
         },
     };
-    world.engines[0].receive(&letter, &mut world.sink);
+    world.engines[0].receive(&letter, world.now, &mut world.sink);
     assert_eq!(world.sent(b), "MSG a 2 1\r\nx\r\n");
     // And to another worker, if that is where the only other member is.
     world.feed(0, b, "UNSUB 2\r\n");
     world.feed(1, c, &format!("{QUIET}SUB a q 3\r\n"));
-    world.engines[0].receive(&letter, &mut world.sink);
+    world.engines[0].receive(&letter, world.now, &mut world.sink);
     assert_eq!(world.sink.letters.len(), 1);
     assert_eq!(world.sink.letters[0].0, 1);
 }
@@ -195,6 +211,8 @@ fn feeding_stops_where_a_subscriber_fills_up() {
     let context = Context {
         options: &world.options,
         info: &info,
+        auth: &world.auth,
+        now: world.now,
     };
     let wire = b"PUB a 1\r\nx\r\nPUB a 1\r\ny\r\n";
     let fed = world.engines[0].feed(

@@ -15,7 +15,7 @@ use crate::engine::{Letter, To};
 use crate::limits;
 use crate::proto::encode::Message;
 use crate::proto::info::ServerInfo;
-use crate::session::{Client, CloseReason};
+use crate::session::{Authenticator, Client, CloseReason, Verdict};
 use crate::sublist::SubRef;
 
 /// A connection of some worker, as others may name it.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub options: Options,
     /// What INFO says of the server.
     pub info: ServerInfo,
+    /// Who may come in.
+    pub auth: Authenticator,
 }
 
 /// Something for a worker to do.
@@ -54,6 +56,13 @@ pub enum Command {
     Stall(Origin),
     /// Whatever it was stalled for has drained.
     Resume(Origin),
+    /// A password was checked.
+    Verified {
+        /// The connection that gave it.
+        origin: Origin,
+        /// What came of it; `None` if there was no time for it.
+        verdict: Option<Verdict>,
+    },
     /// Write what is queued, and end.
     Stop,
 }

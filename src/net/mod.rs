@@ -9,4 +9,5 @@ mod outlet;
 mod outlets;
 mod timers;
 mod trace;
+pub mod verifier;
 pub mod worker;

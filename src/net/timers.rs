@@ -10,6 +10,8 @@ use std::time::Instant;
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
+    /// CONNECT should have come by now.
+    Connect,
     /// Keepalive.
     Ping,
     /// Reading goes on, though a consumer has not drained.

@@ -7,6 +7,7 @@
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
 //! read than one buffer takes its turn again behind the others.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::mem;
 use std::net::Shutdown;
@@ -22,13 +23,15 @@ use super::mailbox::{Batch, Command, Mail, Mailbox, Origin, Settings, WAKE};
 use super::outlet::{Label, Outlet};
 use super::outlets::Outlets;
 use super::timers::{Deadline, Purpose, Timers};
+use super::verifier::Verifier;
 use crate::broker::Broker;
 use crate::engine::{Delivery, End, Engine, Peer, Sink as _};
+use crate::id;
 use crate::limits;
-use crate::log::{Logger, debug, info};
+use crate::log::{Logger, debug, error, info};
 use crate::proto::encode::error_line;
 use crate::rng::Rng;
-use crate::session::{Beat, Client, CloseReason, Context};
+use crate::session::{Beat, Client, CloseReason, Context, Verdict};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
@@ -46,6 +49,8 @@ pub struct Shared {
     pub connections: Vec<AtomicUsize>,
     /// Connections that were closed because they were too slow.
     pub slow_consumers: AtomicUsize,
+    /// Checks passwords.
+    pub verifier: Verifier,
 }
 
 /// The receiving side of a connection.
@@ -82,6 +87,8 @@ pub struct Worker {
     engine: Engine,
     outlets: Outlets,
     timers: Timers,
+    /// Connections of which CONNECT is or was awaited, the oldest first.
+    strangers: VecDeque<Origin>,
     rng: Rng,
     /// Connections to serve in this turn or the next.
     ready: Vec<u32>,
@@ -113,6 +120,7 @@ impl Worker {
             connections: Slab::new(),
             next_serial: 0,
             timers: Timers::default(),
+            strangers: VecDeque::new(),
             rng: Rng::seeded(!seed),
             ready: Vec::new(),
             read_buffer: Vec::new(),
@@ -232,7 +240,8 @@ impl Worker {
         let mut told: Option<Origin> = None;
         batch.for_each(|from, letter| {
             outlets.origin = from;
-            let filling = engine.receive(letter, outlets) == Delivery::Filling;
+            let now = outlets.now;
+            let filling = engine.receive(letter, now, outlets) == Delivery::Filling;
             outlets.pause = None;
             if filling && told != Some(from) {
                 told = Some(from);
@@ -261,6 +270,7 @@ impl Worker {
                 }
             }
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
+            Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
             Command::Stop => {
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
@@ -276,7 +286,7 @@ impl Worker {
 
     // ---- the life of a connection ----
 
-    fn adopt(&mut self, mut socket: TcpStream, session: Client, refuse: Option<CloseReason>) {
+    fn adopt(&mut self, mut socket: TcpStream, mut session: Client, refuse: Option<CloseReason>) {
         let entry = self.connections.vacant_entry();
         let conn = slot(entry.key());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -297,8 +307,13 @@ impl Worker {
             id: session.id(),
         };
         debug!(self.shared.log, "{label} - Client connection created");
+        let auth = &self.settings.auth;
+        if auth.has_nkeys() {
+            session.set_nonce(&id::nonce());
+        }
+        let is_stranger = session.is_stranger(auth);
         let mut greeting = Vec::new();
-        session.greet(&context(&self.settings), &mut greeting);
+        session.greet(&context(&self.settings, now), &mut greeting);
         let beat_at = now + self.settings.options.ping_interval;
         entry.insert(Connection {
             peer: Peer::new(conn, 0, session),
@@ -321,8 +336,74 @@ impl Worker {
             purpose: Purpose::Ping,
         });
         self.send(conn, &greeting);
-        if let Some(reason) = refuse {
-            self.end_with_text(conn, reason);
+        match refuse {
+            Some(reason) => self.end_with_text(conn, reason),
+            None if is_stranger => self.await_connect(conn, serial),
+            None => {}
+        }
+    }
+
+    /// Gives a stranger a while to send CONNECT. If there are too many strangers, the oldest has had its while.
+    fn await_connect(&mut self, conn: u32, serial: u32) {
+        self.timers.set(Deadline {
+            at: self.outlets.now + self.settings.options.auth_timeout,
+            conn,
+            serial,
+            purpose: Purpose::Connect,
+        });
+        let origin = Origin {
+            worker: self.index,
+            conn,
+            serial,
+        };
+        self.strangers.push_back(origin);
+        if self.strangers.len() > limits::UNAUTHENTICATED_MAX {
+            let mut strangers = mem::take(&mut self.strangers);
+            strangers.retain(|&origin| self.is_overdue(origin));
+            if strangers.len() > limits::UNAUTHENTICATED_MAX {
+                if let Some(oldest) = strangers.pop_front() {
+                    self.end_with_text(oldest.conn, CloseReason::AuthenticationTimeout);
+                }
+            }
+            self.strangers = strangers;
+        }
+    }
+
+    /// Whether that connection's CONNECT is still awaited.
+    fn is_overdue(&self, origin: Origin) -> bool {
+        let connection = self.connections.get(origin.conn as usize);
+        connection.is_some_and(|it| {
+            let is_it = it.serial == origin.serial && it.closing.is_none();
+            is_it && it.peer.session.is_overdue(&self.settings.auth)
+        })
+    }
+
+    /// A challenge of that connection was answered: it goes on, or ends.
+    fn on_verified(&mut self, origin: Origin, verdict: Option<Verdict>) {
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            settings,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(origin.conn as usize)
+            .filter(|it| it.serial == origin.serial && it.closing.is_none())
+        else {
+            return;
+        };
+        let Some(verdict) = verdict else {
+            return self.end_with_text(origin.conn, CloseReason::AuthenticationTimeout);
+        };
+        let context = context(settings, outlets.now);
+        let peer = &mut connection.peer;
+        match engine.on_verified(peer, verdict, &context, outlets) {
+            Ok(()) => {
+                connection.unfed = !connection.kept.is_empty();
+                self.list(origin.conn);
+            }
+            Err(reason) => self.begin_closing(origin.conn, reason),
         }
     }
 
@@ -348,7 +429,7 @@ impl Worker {
         if connection.closing.is_none() {
             connection.closing = Some(reason);
             connection.kept = Vec::new();
-            self.engine.forget(&connection.peer);
+            self.engine.part(&mut connection.peer);
             self.report_closing(conn, reason);
         }
         if let Some(outlet) = self.outlets.get(conn) {
@@ -391,6 +472,18 @@ impl Worker {
                     log,
                     "{session} - Slow Consumer Detected: WriteDeadline of {what}"
                 );
+            }
+            CloseReason::AuthenticationFailure => {
+                if let Some(flaw) = session.flaw() {
+                    debug!(log, "{session} - {flaw}");
+                }
+                let credentials = session.credentials();
+                error!(log, "{session} - authentication error{credentials}");
+            }
+            CloseReason::AuthenticationTimeout => debug!(log, "{session} - {reason}"),
+            CloseReason::AccountConnections => {
+                let text = reason.wire_text().unwrap_or_default();
+                error!(log, "{session} - {text}");
             }
             CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
             _ => {}
@@ -462,7 +555,8 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
-        if connection.stalled.is_some() || connection.closing.is_some() {
+        let is_verifying = connection.peer.session.is_verifying();
+        if connection.stalled.is_some() || connection.closing.is_some() || is_verifying {
             return;
         }
         if connection.unfed {
@@ -567,7 +661,8 @@ impl Worker {
         };
         outlets.pause = None;
         let was_connected = connection.peer.session.connect().is_some();
-        let fed = engine.feed(&mut connection.peer, bytes, &context(settings), outlets);
+        let context = context(settings, outlets.now);
+        let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
         connection
             .kept
             .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
@@ -583,7 +678,30 @@ impl Worker {
                 let pause = self.outlets.pause.unwrap_or(limits::CROWDED_PAUSE);
                 self.stall(conn, pause);
             }
+            End::Verify => self.verify(conn),
             End::Close(reason) => self.begin_closing(conn, reason),
+        }
+    }
+
+    /// Has a password checked; the connection is not read from until that is done.
+    fn verify(&mut self, conn: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let session = &mut connection.peer.session;
+        let Some(challenge) = session.take_challenge() else {
+            return;
+        };
+        let origin = Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        };
+        let addr = session.addr().ip();
+        let life = self.settings.options.password_cache;
+        let verdict = Verifier::submit(&self.shared, addr, origin, challenge, life);
+        if verdict.is_some() {
+            self.on_verified(origin, verdict);
         }
     }
 
@@ -679,6 +797,12 @@ impl Worker {
                 (Some(connection), Purpose::Unstall) if connection.stalled == Some(deadline.at) => {
                     self.unstall(deadline.conn, deadline.serial);
                 }
+                (Some(connection), Purpose::Connect)
+                    if connection.closing.is_none()
+                        && connection.peer.session.is_overdue(&self.settings.auth) =>
+                {
+                    self.end_with_text(deadline.conn, CloseReason::AuthenticationTimeout);
+                }
                 (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
                 _ => {}
             }
@@ -755,10 +879,12 @@ impl Worker {
     }
 }
 
-fn context(settings: &Settings) -> Context<'_> {
+fn context(settings: &Settings, now: Instant) -> Context<'_> {
     Context {
         options: &settings.options,
         info: &settings.info,
+        auth: &settings.auth,
+        now,
     }
 }
 

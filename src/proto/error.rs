@@ -20,6 +20,8 @@ pub mod text {
     pub const NO_RESPONDERS: &str = "no responders requires headers support";
     /// One connection too many.
     pub const CONNECTIONS: &str = "maximum connections exceeded";
+    /// One connection too many for the account.
+    pub const ACCOUNT_CONNECTIONS: &str = "maximum account active connections exceeded";
     /// Too many PINGs without an answer.
     pub const STALE: &str = "Stale Connection";
     /// One subscription too many.

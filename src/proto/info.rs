@@ -20,8 +20,6 @@ pub struct ServerInfo {
     pub port: u16,
     /// Whether headers are supported.
     pub headers: bool,
-    /// Whether credentials are needed.
-    pub auth_required: bool,
     /// Whether TLS is needed.
     pub tls_required: bool,
     /// Whether a client certificate is demanded.
@@ -43,12 +41,18 @@ pub struct ClientInfo<'a> {
     pub client_id: u64,
     /// Its address as this server sees it.
     pub client_ip: &'a str,
+    /// Whether credentials are needed.
+    pub auth_required: bool,
+    /// Bytes of headers and payload in a message, where that is less than for others.
+    pub max_payload: Option<usize>,
     /// A challenge for key users.
     pub nonce: Option<&'a str>,
     /// Lame duck notice.
     pub ldm: bool,
     /// The account's name, in the INFO that answers the first PING.
     pub connect_info: Option<&'a str>,
+    /// Whether that is the system account.
+    pub acc_is_sys: bool,
 }
 
 impl ServerInfo {
@@ -65,11 +69,14 @@ impl ServerInfo {
         object.text("host", &self.host);
         object.raw("port", self.port);
         object.raw("headers", self.headers);
-        object.flag("auth_required", self.auth_required);
+        object.flag("auth_required", client.auth_required);
         object.flag("tls_required", self.tls_required);
         object.flag("tls_verify", self.tls_verify);
         object.flag("tls_available", self.tls_available);
-        object.raw("max_payload", self.max_payload);
+        let max_payload = client
+            .max_payload
+            .map_or(self.max_payload, |max| max.min(self.max_payload));
+        object.raw("max_payload", max_payload);
         object.raw("client_id", client.client_id);
         object.text("client_ip", client.client_ip);
         if let Some(nonce) = client.nonce {
@@ -88,6 +95,7 @@ impl ServerInfo {
         if let Some(account) = client.connect_info {
             object.flag("connect_info", true);
             object.text("remote_account", account);
+            object.flag("acc_is_sys", client.acc_is_sys);
         }
         object.raw("api_lvl", API_LEVEL);
         object.text("midge", env!("CARGO_PKG_VERSION"));

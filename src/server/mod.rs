@@ -21,8 +21,10 @@ use crate::limits;
 use crate::log::{LogError, LogOptions, Logger, info, warn};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
+use crate::net::verifier::Verifier;
 use crate::net::worker::{Shared, Worker};
 use crate::proto::info::{PROTOCOL_VERSION, ServerInfo};
+use crate::session::Authenticator;
 use files::Files;
 
 /// A running server. Dropping it stops it.
@@ -136,12 +138,16 @@ impl Server {
             .map(|_| Mailbox::open())
             .collect::<io::Result<_>>()?;
         let (polls, mailboxes): (Vec<_>, Vec<_>) = mailboxes.into_iter().unzip();
+        let auth = Authenticator::new(&options);
+        let accounts = auth.accounts().iter();
+        let accounts = accounts.map(|it| (&*it.name, it.limits.max_connections));
         let shared = Arc::new(Shared {
-            broker: Arc::new(Broker::default()),
+            broker: Arc::new(Broker::new(accounts)),
             mailboxes,
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
             slow_consumers: AtomicUsize::new(0),
+            verifier: Verifier::default(),
         });
         let info = ServerInfo {
             server_name: options
@@ -156,7 +162,11 @@ impl Server {
             ..ServerInfo::default()
         };
         let files = Files::write(&options, addr)?;
-        let settings = Arc::new(Settings { options, info });
+        let settings = Arc::new(Settings {
+            options,
+            info,
+            auth,
+        });
         let (acceptor, control) =
             Acceptor::new(listener, Arc::clone(&shared), &settings, descriptors)?;
         let mut server = Server {
@@ -227,6 +237,7 @@ impl Server {
             return;
         }
         info!(self.shared.log, "Initiating Shutdown...");
+        self.shared.verifier.stop();
         for mailbox in &self.shared.mailboxes {
             mailbox.command(Command::Stop);
         }
@@ -269,10 +280,22 @@ fn log_options(options: &Options) -> LogOptions {
 }
 
 fn check(options: &Options) -> Result<(), ServerError> {
-    let (payload, pending) = (options.max_payload, options.max_pending);
-    if payload > pending {
-        let text = format!("max_payload ({payload}) cannot be higher than max_pending ({pending})");
+    if let Some(problem) = options.check().into_iter().next() {
+        return Err(ServerError::Option(problem.text));
+    }
+    for account in &options.accounts {
+        let shares = !(account.exports.is_empty() && account.imports.is_empty());
+        let what = match account.mappings.is_empty() {
+            _ if shares => "exports and imports",
+            false => "mappings",
+            true => continue,
+        };
+        let name = &account.name;
+        let text = format!("account \"{name}\": {what} are not supported");
         return Err(ServerError::Option(text));
+    }
+    if !options.mappings.is_empty() {
+        return Err(ServerError::Option("mappings are not supported".into()));
     }
     let max = limits::WORKERS_MAX;
     match options.workers {
@@ -296,6 +319,13 @@ fn greet(options: &Options, server_id: &str, log: &Logger) {
         options.server_name.as_deref().unwrap_or(server_id)
     );
     info!(log, "  ID:       {server_id}");
+    let users = options.accounts.iter().flat_map(|account| &account.users);
+    let listed = users.chain(&options.users).map(|user| &user.password);
+    let single = options.user.as_ref().map(|_| options.password.as_ref());
+    let has_plain_single = single.is_some_and(|it| it.is_none_or(|it| !it.is_hash()));
+    if has_plain_single || listed.into_iter().any(|password| !password.is_hash()) {
+        warn!(log, "Plaintext passwords detected, use nkeys or bcrypt");
+    }
     if options.max_payload > limits::MAX_PAYLOAD_ADVISED {
         let advised = limits::MAX_PAYLOAD_ADVISED >> 20;
         let text = "are generally discouraged and could lead to poor performance";

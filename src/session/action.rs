@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::log::quote;
+use crate::proto::encode::error_line;
 use crate::proto::error::{ParseError, text};
 use crate::proto::frame::Publish;
 
@@ -21,7 +22,13 @@ pub enum Action<'a> {
         queue: Option<&'a [u8]>,
         /// The peer's name for it.
         sid: &'a [u8],
+        /// Whether each delivery is a matter of permissions.
+        guarded: bool,
     },
+    /// Route a message, and answer it: it asks the server who its sender is.
+    Inquire(Publish<'a>),
+    /// Compute a password's hash; until that is done, nothing more is read.
+    Verify,
     /// End a subscription now (`max` 0) or after so many deliveries.
     Unsubscribe {
         /// The peer's name for it.
@@ -29,7 +36,8 @@ pub enum Action<'a> {
         /// Deliveries in all.
         max: u32,
     },
-    /// CONNECT was accepted. A second one ends all subscriptions; the first one changes what the existing ones get.
+    /// CONNECT was accepted, the account's limit of connections excepted, and is to be acknowledged. A second one ends
+    /// all subscriptions; the first one changes what the existing ones get.
     Connected {
         /// Whether it is not the first.
         again: bool,
@@ -180,6 +188,8 @@ pub enum CloseReason {
     ClientProtocol,
     /// `max_connections` reached.
     Connections,
+    /// The account's `max_connections` reached.
+    AccountConnections,
     /// A message above `max_payload`.
     Payload,
     /// Arguments above `max_control_line`.
@@ -200,9 +210,19 @@ impl CloseReason {
             CloseReason::Stale => Some(text::STALE),
             CloseReason::ClientProtocol => Some(text::CLIENT_PROTOCOL),
             CloseReason::Connections => Some(text::CONNECTIONS),
+            CloseReason::AccountConnections => Some(text::ACCOUNT_CONNECTIONS),
             CloseReason::NoResponders => Some(text::NO_RESPONDERS),
             // The parser's own errors bring their texts, and the rest are closed without a word.
             _ => None,
+        }
+    }
+}
+
+impl CloseReason {
+    /// Appends the `-ERR` for it, if the peer is told.
+    pub fn tell(self, out: &mut Vec<u8>) {
+        if let Some(text) = self.wire_text() {
+            error_line(text, out);
         }
     }
 }
@@ -234,6 +254,7 @@ impl fmt::Display for CloseReason {
             CloseReason::ProtocolViolation => "Protocol Violation",
             CloseReason::ClientProtocol => "Bad Client Protocol Version",
             CloseReason::Connections => "Maximum Connections Exceeded",
+            CloseReason::AccountConnections => "Maximum Account Connections Exceeded",
             CloseReason::Payload => "Maximum Message Payload Exceeded",
             CloseReason::ControlLine => "Maximum Control Line Exceeded",
             CloseReason::ServerShutdown => "Server Shutdown",

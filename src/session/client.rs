@@ -2,10 +2,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::action::{Action, CloseReason, Violation};
+use super::auth::{Authenticator, Challenge, Identity, Verdict, Who};
 use super::keepalive::Keepalive;
+use super::permissions::{Admission, Guard};
+use super::signature::Flaw;
 use crate::config::options::Options;
+use crate::limits;
+use crate::log::quote;
 use crate::proto::connect::Connect;
 use crate::proto::encode::error_line;
 use crate::proto::error::text;
@@ -21,6 +28,10 @@ pub struct Context<'a> {
     pub options: &'a Options,
     /// What INFO says of it.
     pub info: &'a ServerInfo,
+    /// Who may come in.
+    pub auth: &'a Authenticator,
+    /// The time.
+    pub now: Instant,
 }
 
 /// The protocol state of one client connection.
@@ -42,8 +53,26 @@ pub struct Client {
     informed: bool,
     /// When to PING it.
     pub keepalive: Keepalive,
+    /// Who it is, once that is known; on a server that needs no credentials, once it sent CONNECT.
+    identity: Option<Arc<Identity>>,
+    /// What INFO gave it to sign.
+    nonce: Option<Box<[u8]>>,
+    login: Login,
 }
 
+/// How far the latest credentials have got.
+#[derive(Debug)]
+enum Login {
+    /// Nothing is under way.
+    Idle,
+    /// They were refused; with a signature, for this.
+    Refused(Option<Flaw>),
+    /// A hash has to be computed.
+    Verifying(Option<Box<Challenge>>),
+}
+
+/// Where the server tells who asks.
+const USER_INFO: &[u8] = b"$SYS.REQ.USER.INFO";
 /// A queue group name that the reference server keeps to itself.
 const RESERVED_QUEUE: &[u8] = b"_sys_";
 
@@ -70,18 +99,38 @@ impl Client {
             no_responders,
             informed: false,
             keepalive: Keepalive::default(),
+            identity: None,
+            nonce: None,
+            login: Login::Idle,
         }
     }
 
     /// Appends the INFO that greets a connection before anything is read from it.
     pub fn greet(&self, context: &Context<'_>, out: &mut Vec<u8>) {
-        self.inform(context, None, false, out);
+        let nonce = self.nonce.as_deref();
+        let nonce = nonce.and_then(|nonce| std::str::from_utf8(nonce).ok());
+        let greeting = ClientInfo {
+            auth_required: context.auth.is_announced(),
+            nonce,
+            ..ClientInfo::default()
+        };
+        self.inform(context, greeting, out);
+    }
+
+    /// Gives it this to sign, to be told in the greeting.
+    pub fn set_nonce(&mut self, nonce: &str) {
+        self.nonce = Some(nonce.as_bytes().into());
     }
 
     /// Appends an INFO because something in it changed, if this client can take one at any time.
     pub fn notify(&self, context: &Context<'_>, ldm: bool, out: &mut Vec<u8>) {
         if self.informed {
-            self.inform(context, None, ldm, out);
+            let notice = ClientInfo {
+                auth_required: context.auth.is_required(),
+                ldm,
+                ..ClientInfo::default()
+            };
+            self.inform(context, notice, out);
         }
     }
 
@@ -90,8 +139,77 @@ impl Client {
     pub fn parser_limits(&self, options: &Options) -> parser::Limits {
         parser::Limits {
             max_control_line: options.max_control_line,
-            max_payload: options.max_payload,
+            max_payload: self.max_payload(options),
             headers: self.headers,
+        }
+    }
+
+    fn max_payload(&self, options: &Options) -> usize {
+        let own = self.identity.as_ref().and_then(|it| it.max_payload);
+        own.map_or(options.max_payload, |max| max.min(options.max_payload))
+    }
+
+    /// How many subscriptions it may have.
+    #[must_use]
+    pub fn max_subscriptions(&self, options: &Options) -> Option<usize> {
+        let own = self.identity.as_ref().and_then(|it| it.max_subscriptions);
+        own.into_iter().chain(options.max_subscriptions).min()
+    }
+
+    /// Who it is, once that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Whether it has yet to show who it is.
+    #[inline]
+    #[must_use]
+    pub fn is_stranger(&self, auth: &Authenticator) -> bool {
+        self.identity.is_none() && auth.is_required()
+    }
+
+    /// Whether the server waits for its CONNECT, which is only so long.
+    #[must_use]
+    pub fn is_overdue(&self, auth: &Authenticator) -> bool {
+        self.is_stranger(auth) && !self.is_verifying()
+    }
+
+    /// Whether its password is being checked. Nothing may be fed to it meanwhile.
+    #[must_use]
+    pub fn is_verifying(&self) -> bool {
+        matches!(self.login, Login::Verifying(_))
+    }
+
+    /// The hash that has to be computed, after [`Action::Verify`]; once.
+    pub fn take_challenge(&mut self) -> Option<Box<Challenge>> {
+        match &mut self.login {
+            Login::Verifying(challenge) => challenge.take(),
+            _ => None,
+        }
+    }
+
+    /// Why its signature was refused, if it was.
+    #[must_use]
+    pub fn flaw(&self) -> Option<Flaw> {
+        match self.login {
+            Login::Refused(flaw) => flaw,
+            _ => None,
+        }
+    }
+
+    /// The credentials it gave, as a log line about them ends; secrets are not shown.
+    #[must_use]
+    pub fn credentials(&self) -> String {
+        let Some(connect) = &self.connect else {
+            return String::new();
+        };
+        let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
+        match (&connect.nkey, &connect.user, &connect.auth_token) {
+            (Some(nkey), ..) => format!(" - Nkey {}", shown(nkey)),
+            (None, Some(user), _) => format!(" - User {}", shown(user)),
+            (None, None, Some(_)) => " - Token \"[REDACTED]\"".into(),
+            (None, None, None) => String::new(),
         }
     }
 
@@ -113,7 +231,7 @@ impl Client {
         self.connect.as_deref()
     }
 
-    /// Takes one frame in and gives at most one action out.
+    /// Takes one frame in and gives at most one action out. `guard` is that of its permissions, if it has any.
     ///
     /// # Errors
     ///
@@ -122,17 +240,18 @@ impl Client {
         &mut self,
         frame: Frame<'a>,
         context: &Context<'_>,
+        guard: Option<&mut Guard>,
         out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
         match frame {
-            Frame::Publish(publish) => Ok(self.on_publish(publish, out)),
+            Frame::Publish(publish) => Ok(self.on_publish(publish, context.now, guard, out)),
             Frame::Subscribe {
                 subject,
                 queue,
                 sid,
             } => {
                 self.keepalive.busy();
-                Ok(check_subscribe(subject, queue, sid, context.options))
+                Ok(check_subscribe(subject, queue, sid, guard, context.options))
             }
             Frame::Unsubscribe { sid, max } => {
                 self.keepalive.busy();
@@ -153,11 +272,10 @@ impl Client {
                 self.accept(out);
                 Ok(Action::Nothing)
             }
-            Frame::Connect(json) => self.on_connect(json, context, out).inspect_err(|reason| {
-                if let Some(text) = reason.wire_text() {
-                    error_line(text, out);
-                }
-            }),
+            Frame::Connect(json) => {
+                let result = self.on_connect(json, context);
+                result.inspect_err(|reason| reason.tell(out))
+            }
             Frame::Info(json) => {
                 match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json) {
                     Ok(_) => Ok(Action::Nothing),
@@ -176,13 +294,57 @@ impl Client {
         }
     }
 
-    fn on_publish<'a>(&mut self, publish: Publish<'a>, out: &mut Vec<u8>) -> Action<'a> {
+    /// Takes the answer to its [`Challenge`]: as a CONNECT that could be judged at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::on_frame`].
+    pub fn on_verified<'a>(
+        &mut self,
+        verdict: Verdict,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Action<'a>, CloseReason> {
+        self.on_verdict(verdict, context)
+            .inspect_err(|reason| reason.tell(out))
+    }
+
+    /// Takes in a stranger whose first byte is not that of CONNECT, if the server takes such ones.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub fn on_nameless<'a>(
+        &mut self,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Action<'a>, CloseReason> {
+        let result = match context.auth.judge_nameless() {
+            Verdict::Accepted(identity) => {
+                self.identity = Some(identity);
+                Ok(Action::Connected { again: false })
+            }
+            _ => Err(CloseReason::AuthenticationFailure),
+        };
+        result.inspect_err(|reason| reason.tell(out))
+    }
+
+    fn on_publish<'a>(
+        &mut self,
+        publish: Publish<'a>,
+        now: Instant,
+        guard: Option<&mut Guard>,
+        out: &mut Vec<u8>,
+    ) -> Action<'a> {
         self.keepalive.busy();
         if self.pedantic && !subject::is_valid_literal(publish.subject) {
             // Told, and delivered all the same.
             error_line(text::PUBLISH_SUBJECT, out);
         }
-        if is_reserved_subject(publish.subject) {
+        let is_system = || self.identity.as_ref().is_some_and(|it| it.is_system);
+        if is_reserved_subject(publish.subject, is_system)
+            || guard.is_some_and(|guard| !guard.may_publish(publish.subject, now))
+        {
             return Action::Refuse(Violation::Publish {
                 subject: publish.subject,
             });
@@ -193,6 +355,9 @@ impl Client {
             });
         }
         self.accept(out);
+        if publish.subject == USER_INFO && !publish.reply.is_empty() {
+            return Action::Inquire(publish);
+        }
         Action::Publish(publish)
     }
 
@@ -204,7 +369,14 @@ impl Client {
             .is_some_and(|connect| connect.protocol >= 1);
         if takes_info && !self.informed {
             self.informed = true;
-            self.inform(context, Some("$G"), false, out);
+            let identity = self.identity.as_ref();
+            let info = ClientInfo {
+                auth_required: context.auth.is_required(),
+                connect_info: identity.map(|it| &*it.account_name),
+                acc_is_sys: identity.is_some_and(|it| it.is_system),
+                ..ClientInfo::default()
+            };
+            self.inform(context, info, out);
         }
     }
 
@@ -212,13 +384,40 @@ impl Client {
         &mut self,
         json: &[u8],
         context: &Context<'_>,
-        out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
-        let again = self.connect.is_some();
         let connect = self.connect.get_or_insert_default();
         connect
             .merge(json)
             .map_err(|_| CloseReason::ProtocolViolation)?;
+        let verdict = context.auth.judge(connect, self.nonce.as_deref());
+        self.on_verdict(verdict, context)
+    }
+
+    fn on_verdict<'a>(
+        &mut self,
+        verdict: Verdict,
+        context: &Context<'_>,
+    ) -> Result<Action<'a>, CloseReason> {
+        self.login = Login::Idle;
+        match verdict {
+            Verdict::Accepted(identity) => self.on_accepted(identity, context.options),
+            Verdict::Refused(flaw) => {
+                self.login = Login::Refused(flaw);
+                Err(CloseReason::AuthenticationFailure)
+            }
+            Verdict::Verify(challenge) => {
+                self.login = Login::Verifying(Some(challenge));
+                Ok(Action::Verify)
+            }
+        }
+    }
+
+    fn on_accepted<'a>(
+        &mut self,
+        identity: Arc<Identity>,
+        options: &Options,
+    ) -> Result<Action<'a>, CloseReason> {
+        let connect = self.connect.get_or_insert_default();
         if connect.account.is_some() || connect.new_account {
             return Err(CloseReason::AuthenticationFailure);
         }
@@ -228,33 +427,33 @@ impl Client {
         self.verbose = connect.verbose;
         self.pedantic = connect.pedantic;
         self.echo = connect.echo;
-        self.headers = connect.headers && !context.options.no_header_support;
+        self.headers = connect.headers && !options.no_header_support;
         self.no_responders = connect.no_responders;
         if self.no_responders && !self.headers {
             return Err(CloseReason::NoResponders);
         }
-        self.accept(out);
+        let again = self.identity.replace(identity).is_some();
         Ok(Action::Connected { again })
     }
 
-    fn inform(&self, context: &Context<'_>, account: Option<&str>, ldm: bool, out: &mut Vec<u8>) {
+    /// Appends INFO: `info` is what it says of the moment, to which comes what it always says of the client.
+    fn inform(&self, context: &Context<'_>, info: ClientInfo<'_>, out: &mut Vec<u8>) {
         let ip = self.addr.ip().to_canonical().to_string();
         let client = ClientInfo {
             client_id: self.id,
             client_ip: &ip,
-            nonce: None,
-            ldm,
-            connect_info: account,
+            max_payload: self.identity.as_ref().and_then(|it| it.max_payload),
+            ..info
         };
         context.info.encode(&client, out);
     }
 }
 
-/// As logs name it: address and number, and what CONNECT said of library and application.
+/// As logs name it: address and number; once it is in, what CONNECT said of library and application, and who it is.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} - cid:{}", self.addr, self.id)?;
-        let Some(connect) = &self.connect else {
+        let (Some(connect), Some(identity)) = (&self.connect, &self.identity) else {
             return Ok(());
         };
         let version = connect
@@ -267,11 +466,18 @@ impl fmt::Display for Client {
             connect.name.as_deref(),
         ];
         let said: Vec<&str> = said.into_iter().flatten().collect();
-        if said.is_empty() {
-            Ok(())
-        } else {
-            write!(f, " - \"{}\"", said.join(":"))
+        let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
+        if !said.is_empty() {
+            write!(f, " - {}", shown(&said.join(":")))?;
         }
+        // Where nobody has to say who he is, those who do are taken at their word, for this purpose alone.
+        let who = match (&identity.who, &connect.user) {
+            (Who::Anyone, None) => return Ok(()),
+            (Who::Anyone, Some(user)) => Who::User(user.clone()),
+            (who, _) => who.clone(),
+        };
+        let account = &identity.account_name;
+        write!(f, " - {}", shown(&format!("{account}/{who}")))
     }
 }
 
@@ -279,9 +485,13 @@ fn check_subscribe<'a>(
     subject: &'a [u8],
     queue: Option<&'a [u8]>,
     sid: &'a [u8],
+    guard: Option<&mut Guard>,
     options: &Options,
 ) -> Action<'a> {
-    if queue == Some(RESERVED_QUEUE) {
+    let admission = guard.map_or(Admission::Free, |guard| {
+        guard.rules().may_subscribe(subject, queue)
+    });
+    if queue == Some(RESERVED_QUEUE) || admission == Admission::Refused {
         return Action::Refuse(Violation::Subscribe {
             subject,
             queue,
@@ -298,16 +508,16 @@ fn check_subscribe<'a>(
         subject,
         queue,
         sid,
+        guarded: admission == Admission::Guarded,
     }
 }
 
-/// Subjects that servers use among themselves.
+/// Subjects that servers use among themselves; some of them the system account may use too.
 #[inline]
-fn is_reserved_subject(subject: &[u8]) -> bool {
+fn is_reserved_subject(subject: &[u8], is_system: impl Fn() -> bool) -> bool {
+    let begins = |prefix: &[u8]| subject.starts_with(prefix);
     matches!(subject, [b'$' | b'_', ..])
-        && [&b"$GR."[..], b"_GR_.", b"$NRG."]
-            .iter()
-            .any(|prefix| subject.starts_with(prefix))
+        && (begins(b"$GR.") || begins(b"_GR_.") || (begins(b"$NRG.") && !is_system()))
 }
 
 /// Reply subjects that servers use among themselves, or that acknowledge what was stored.
@@ -336,11 +546,13 @@ mod tests {
         let context = Context {
             options: &options,
             info: &info,
+            auth: &Authenticator::new(&options),
+            now: Instant::now(),
         };
         let (mut client, mut out) = (client(), Vec::new());
         let reason = frames
             .iter()
-            .find_map(|&frame| client.on_frame(frame, &context, &mut out).err());
+            .find_map(|&frame| client.on_frame(frame, &context, None, &mut out).err());
         (String::from_utf8(out).unwrap(), reason)
     }
 
@@ -389,10 +601,14 @@ mod tests {
     #[test]
     fn reserved_names_are_known_by_their_exact_prefix() {
         for reserved in ["_GR_.x", "$GR.x", "$NRG.x"] {
-            assert!(is_reserved_subject(reserved.as_bytes()), "{reserved}");
+            assert!(
+                is_reserved_subject(reserved.as_bytes(), || false),
+                "{reserved}"
+            );
         }
         for free in ["$NRG", "$GR", "_GR_", "_R_.x", "$SYS.x", "$JS.ACK.x"] {
-            assert!(!is_reserved_subject(free.as_bytes()), "{free}");
+            assert!(!is_reserved_subject(free.as_bytes(), || false), "{free}");
+            assert!(!is_reserved_subject(b"$NRG.x", || true));
         }
         for reserved in ["_R_.x", "_GR_.x", "$JS.ACK.x"] {
             assert!(is_reserved_reply(reserved.as_bytes()), "{reserved}");

@@ -4,11 +4,15 @@
 //! what concerns others comes back as an [`Action`] for the engine to carry out. It owns no socket and reads no clock.
 
 mod action;
+mod auth;
 mod client;
 mod keepalive;
 mod permissions;
+mod signature;
 
 pub use action::{Action, CloseReason, Violation};
+pub use auth::{AccountEntry, Authenticator, Challenge, Identity, Verdict, Who};
 pub use client::{Client, Context};
 pub use keepalive::{Beat, Keepalive};
 pub use permissions::{Admission, Guard, Rules};
+pub use signature::Flaw;

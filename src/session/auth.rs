@@ -1,0 +1,451 @@
+//! Who a client is: the one gate that every CONNECT goes through.
+//!
+//! ```text
+//! nkey given, and there are key users ─► signature of the nonce
+//! nothing given ─► no_auth_user, if there is one
+//! user given, and there are users ─► that user's password
+//! else ─► the token, else the single user
+//! ```
+//!
+//! The first line that applies decides; there is no second chance. Computing a password hash takes a tenth of a second
+//! and more, so that is left to the caller: a [`Challenge`] goes out, and the answer comes back to the session.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use super::permissions::Rules;
+use super::signature::{self, Flaw};
+use crate::config::options::{AccountLimits, ConnectionType, Options, Permissions, Secret};
+use crate::nkey;
+use crate::proto::connect::Connect;
+
+/// The account of those who name none.
+const GLOBAL: &str = "$G";
+/// The account of the server's own messages, unless another one is named.
+const SYSTEM: &str = "$SYS";
+
+/// What a connection is known to be, shared by all connections that are the same.
+#[derive(Debug)]
+pub struct Identity {
+    /// Whom the credentials named.
+    pub who: Who,
+    /// Place of the account in [`Authenticator::accounts`].
+    pub account: u32,
+    /// The account.
+    pub account_name: Arc<str>,
+    /// Whether that is the system account.
+    pub is_system: bool,
+    /// What it may do; everything when absent.
+    pub rules: Option<Arc<Rules>>,
+    /// Bytes in one message, from the account's limits.
+    pub max_payload: Option<usize>,
+    /// Subscriptions of one connection, from the account's limits.
+    pub max_subscriptions: Option<usize>,
+}
+
+/// Whom credentials name. Shows itself as logs have it: `user:joe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Anybody: no credentials were needed.
+    Anyone,
+    /// The owner of a key.
+    Nkey(Box<str>),
+    /// Whoever knows the token.
+    Token,
+    /// A user with a name.
+    User(Box<str>),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Anyone => Ok(()),
+            Who::Nkey(key) => write!(f, "nkey:{key}"),
+            Who::Token => f.write_str("token"),
+            Who::User(name) => write!(f, "user:{name}"),
+        }
+    }
+}
+
+/// What comes of credentials.
+#[derive(Debug)]
+pub enum Verdict {
+    /// They are right.
+    Accepted(Arc<Identity>),
+    /// They are not; with a signature, why.
+    Refused(Option<Flaw>),
+    /// That takes a while to find out.
+    Verify(Box<Challenge>),
+}
+
+/// A password and the hash that it may have.
+#[derive(Debug)]
+pub struct Challenge {
+    hash: Secret,
+    password: Secret,
+    /// Who it is if the hash is right; nobody if the computation is only for show.
+    identity: Option<Arc<Identity>>,
+}
+
+impl Challenge {
+    /// Computes the hash, which takes long, and says whether it is right.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        // An error is a hash that nothing matches.
+        bcrypt::verify(self.password.reveal(), self.hash.reveal()).unwrap_or(false)
+    }
+
+    /// What tells this pair of hash and password from others: secret, to be hashed at once.
+    #[must_use]
+    pub fn pair(&self) -> [&[u8]; 2] {
+        [
+            self.hash.reveal().as_bytes(),
+            self.password.reveal().as_bytes(),
+        ]
+    }
+
+    /// Who it is, given whether the hash was right.
+    #[must_use]
+    pub fn settle(self, is_right: bool) -> Verdict {
+        match self.identity.filter(|_| is_right) {
+            Some(identity) => Verdict::Accepted(identity),
+            None => Verdict::Refused(None),
+        }
+    }
+}
+
+/// An account as the configuration has it.
+#[derive(Debug)]
+pub struct AccountEntry {
+    /// The name.
+    pub name: Arc<str>,
+    /// Its limits.
+    pub limits: AccountLimits,
+    /// Whether it is the system account.
+    pub is_system: bool,
+}
+
+/// A secret, and who proves to be whom by it.
+#[derive(Debug)]
+struct Login {
+    secret: Secret,
+    identity: Arc<Identity>,
+    /// Whether a TCP or TLS connection may be used.
+    takes_standard: bool,
+}
+
+/// Who may come in without credentials.
+#[derive(Debug)]
+enum Nameless {
+    /// Nobody.
+    Nobody,
+    /// The key user with this key, but not before CONNECT.
+    Nkey(String),
+    /// All that give none, to the default account.
+    Open,
+    /// The user with this name.
+    User(String),
+}
+
+/// See the module's documentation. Built from options, replaced as a whole with them.
+#[derive(Debug)]
+pub struct Authenticator {
+    accounts: Vec<AccountEntry>,
+    users: HashMap<String, Login>,
+    nkeys: HashMap<String, Login>,
+    token: Option<Login>,
+    single: Option<(String, Login)>,
+    nameless: Nameless,
+    /// Whoever comes where no credentials are needed.
+    open: Arc<Identity>,
+    /// Whether the first INFO says that credentials are needed.
+    announced: bool,
+    /// A hash to compute for a user that does not exist, so that it takes as long as for one that does.
+    decoy: Option<Secret>,
+}
+
+impl Authenticator {
+    /// The gate that these options ask for. They have been checked.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        let accounts = account_entries(options);
+        let mut people = People {
+            accounts: &accounts,
+            compiled: Vec::new(),
+        };
+        let (mut users, mut nkeys) = (HashMap::new(), HashMap::new());
+        let own = options.accounts.iter().map(|account| {
+            let (users, nkeys) = (&account.users, &account.nkeys);
+            (account.name.as_str(), users, nkeys)
+        });
+        for (account, of_users, of_nkeys) in own.chain([(GLOBAL, &options.users, &options.nkeys)]) {
+            for user in of_users {
+                let who = Who::User(user.user.as_str().into());
+                let login = Login {
+                    secret: user.password.clone(),
+                    identity: people.identity(account, who, user.permissions.as_ref()),
+                    takes_standard: takes_standard(&user.allowed_connection_types),
+                };
+                users.insert(user.user.clone(), login);
+            }
+            for user in of_nkeys {
+                let who = Who::Nkey(user.nkey.as_str().into());
+                let login = Login {
+                    secret: Secret::default(),
+                    identity: people.identity(account, who, user.permissions.as_ref()),
+                    takes_standard: takes_standard(&user.allowed_connection_types),
+                };
+                nkeys.insert(user.nkey.clone(), login);
+            }
+        }
+        let mut login = |who, secret: Option<&Secret>| Login {
+            secret: secret.cloned().unwrap_or_default(),
+            identity: people.identity(GLOBAL, who, None),
+            takes_standard: true,
+        };
+        let token = options.auth_token.as_ref();
+        let token = token.map(|token| login(Who::Token, Some(token)));
+        let single = options.user.as_ref().map(|name| {
+            let who = Who::User(name.as_str().into());
+            (name.clone(), login(who, options.password.as_ref()))
+        });
+        let hashes = users.values().chain(single.iter().map(|(_, login)| login));
+        let decoy = hashes.map(|login| &login.secret).find(|it| it.is_hash());
+        let decoy = decoy.cloned();
+        let mut auth = Authenticator {
+            nameless: Nameless::Nobody,
+            open: people.identity(GLOBAL, Who::Anyone, None),
+            announced: options.no_auth_user.is_none(),
+            decoy,
+            accounts: Vec::new(),
+            users,
+            nkeys,
+            token,
+            single,
+        };
+        auth.nameless = match &options.no_auth_user {
+            Some(name) if auth.users.contains_key(name) => Nameless::User(name.clone()),
+            Some(key) if auth.nkeys.contains_key(key) => Nameless::Nkey(key.clone()),
+            None if auth.has_only_system_users() => Nameless::Open,
+            _ => Nameless::Nobody,
+        };
+        auth.accounts = accounts;
+        auth
+    }
+
+    /// The accounts: the default one, the system account if there is one, all others.
+    #[must_use]
+    pub fn accounts(&self) -> &[AccountEntry] {
+        &self.accounts
+    }
+
+    /// Whether a client may have to prove who it is.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        let has_lists = !self.users.is_empty() || !self.nkeys.is_empty();
+        has_lists || self.token.is_some() || self.single.is_some()
+    }
+
+    /// Whether the first INFO says so. It does not where one can come in without.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.announced && self.is_required()
+    }
+
+    /// Whether INFO has a nonce to sign.
+    #[must_use]
+    pub fn has_nkeys(&self) -> bool {
+        !self.nkeys.is_empty()
+    }
+
+    /// Whether one can get in without credentials, and without CONNECT.
+    #[must_use]
+    pub fn takes_nameless(&self) -> bool {
+        matches!(self.nameless, Nameless::Open | Nameless::User(_))
+    }
+
+    /// Judges the credentials of a CONNECT. `nonce` is what INFO gave to sign.
+    #[must_use]
+    pub fn judge(&self, connect: &Connect, nonce: Option<&[u8]>) -> Verdict {
+        if !self.is_required() {
+            return Verdict::Accepted(Arc::clone(&self.open));
+        }
+        let nkey = connect.nkey.as_deref().filter(|_| self.has_nkeys());
+        if let Some(key) = nkey {
+            return self.judge_key(key, connect.sig.as_deref(), nonce.unwrap_or_default());
+        }
+        let password = connect.pass.as_deref().unwrap_or_default();
+        match (&connect.user, &connect.auth_token, &connect.pass) {
+            (None, None, None) => {
+                return match &self.nameless {
+                    Nameless::Nkey(key) => self.admit(self.nkeys.get(key)),
+                    _ => self.judge_nameless(),
+                };
+            }
+            (Some(name), ..) if !self.users.is_empty() => {
+                return self.judge_password(self.users.get(&**name), password);
+            }
+            _ => {}
+        }
+        if let Some(token) = &self.token {
+            return match connect.auth_token.as_deref() {
+                Some(given) => self.judge_password(Some(token), given),
+                None => Verdict::Refused(None),
+            };
+        }
+        let Some((name, login)) = &self.single else {
+            return Verdict::Refused(None);
+        };
+        let is_it = connect.user.as_deref() == Some(name);
+        self.judge_password(Some(login).filter(|_| is_it), password)
+    }
+
+    /// Judges a client whose first operation is not CONNECT.
+    #[must_use]
+    pub fn judge_nameless(&self) -> Verdict {
+        match &self.nameless {
+            Nameless::Open => Verdict::Accepted(Arc::clone(&self.open)),
+            // Whoever's password is a hash cannot be logged in with the hash for a password.
+            Nameless::User(name) => {
+                self.admit(self.users.get(name).filter(|login| !login.secret.is_hash()))
+            }
+            Nameless::Nobody | Nameless::Nkey(_) => Verdict::Refused(None),
+        }
+    }
+
+    fn judge_password(&self, login: Option<&Login>, password: &str) -> Verdict {
+        let challenge = |hash: &Secret, identity| {
+            Verdict::Verify(Box::new(Challenge {
+                hash: hash.clone(),
+                password: Secret::new(password),
+                identity,
+            }))
+        };
+        match login.filter(|login| login.takes_standard) {
+            Some(login) if login.secret.is_hash() => {
+                challenge(&login.secret, Some(Arc::clone(&login.identity)))
+            }
+            Some(login) if is_same(login.secret.reveal(), password) => {
+                Verdict::Accepted(Arc::clone(&login.identity))
+            }
+            _ => match &self.decoy {
+                Some(hash) => challenge(hash, None),
+                None => Verdict::Refused(None),
+            },
+        }
+    }
+
+    fn judge_key(&self, key: &str, signature: Option<&str>, nonce: &[u8]) -> Verdict {
+        let Some(login) = self.nkeys.get(key) else {
+            return Verdict::Refused(None);
+        };
+        let Ok((nkey::Kind::User, public)) = nkey::decode(key) else {
+            return Verdict::Refused(None);
+        };
+        match signature::verify(&public, signature.unwrap_or_default(), nonce) {
+            Ok(()) => self.admit(Some(login)),
+            Err(flaw) => Verdict::Refused(Some(flaw)),
+        }
+    }
+
+    fn admit(&self, login: Option<&Login>) -> Verdict {
+        match login.filter(|login| login.takes_standard) {
+            Some(login) => Verdict::Accepted(Arc::clone(&login.identity)),
+            None => Verdict::Refused(None),
+        }
+    }
+
+    /// Users of the system account alone lock nobody out of the default one.
+    fn has_only_system_users(&self) -> bool {
+        let mut logins = self.users.values().chain(self.nkeys.values());
+        let has_single = self.token.is_some() || self.single.is_some();
+        !has_single && logins.all(|login| login.identity.is_system)
+    }
+}
+
+/// Makes identities, and each set of permissions once.
+struct People<'a> {
+    accounts: &'a [AccountEntry],
+    compiled: Vec<(Arc<Permissions>, Arc<Rules>)>,
+}
+
+impl People<'_> {
+    fn identity(
+        &mut self,
+        account: &str,
+        who: Who,
+        permissions: Option<&Arc<Permissions>>,
+    ) -> Arc<Identity> {
+        let rules = permissions.map(|permissions| self.rules(permissions));
+        let found = self
+            .accounts
+            .iter()
+            .zip(0..)
+            .find(|(it, _)| *it.name == *account);
+        // Every account that users stand in has an entry; were there none, it would be one that nobody else is in.
+        let (index, entry) = match found {
+            Some((entry, index)) => (index, Some(entry)),
+            None => (u32::MAX, None),
+        };
+        Arc::new(Identity {
+            who,
+            account: index,
+            account_name: entry.map_or_else(|| account.into(), |entry| Arc::clone(&entry.name)),
+            is_system: entry.is_some_and(|entry| entry.is_system),
+            rules,
+            max_payload: entry.and_then(|entry| entry.limits.max_payload),
+            max_subscriptions: entry.and_then(|entry| entry.limits.max_subscriptions),
+        })
+    }
+
+    fn rules(&mut self, permissions: &Arc<Permissions>) -> Arc<Rules> {
+        let same = |(known, _): &&(Arc<Permissions>, _)| Arc::ptr_eq(known, permissions);
+        // Those who share permissions mostly stand together.
+        if let Some((_, rules)) = self.compiled.iter().rev().find(same) {
+            return Arc::clone(rules);
+        }
+        let rules = Arc::new(Rules::new(permissions));
+        self.compiled
+            .push((Arc::clone(permissions), Arc::clone(&rules)));
+        rules
+    }
+}
+
+fn account_entries(options: &Options) -> Vec<AccountEntry> {
+    let system =
+        (!options.no_system_account).then(|| options.system_account.as_deref().unwrap_or(SYSTEM));
+    let configured = options.accounts.iter().map(|account| account.name.as_str());
+    let others = configured.filter(|&name| Some(name) != system);
+    let names = [Some(GLOBAL), system].into_iter().flatten().chain(others);
+    let entry = |name: &str| {
+        let account = options.accounts.iter().find(|account| account.name == name);
+        AccountEntry {
+            name: name.into(),
+            limits: account
+                .map(|account| account.limits.clone())
+                .unwrap_or_default(),
+            is_system: Some(name) == system,
+        }
+    };
+    names.map(entry).collect()
+}
+
+fn takes_standard(types: &[ConnectionType]) -> bool {
+    types.is_empty() || types.contains(&ConnectionType::Standard)
+}
+
+/// Whether two texts are the same, in a time that depends on the length of `given` alone.
+fn is_same(secret: &str, given: &str) -> bool {
+    let (secret, given) = (secret.as_bytes(), given.as_bytes());
+    let padded = secret.iter().chain(std::iter::repeat(&0));
+    let difference = given
+        .iter()
+        .zip(padded)
+        .fold(0, |sum, (a, b)| black_box(sum | (a ^ b)));
+    black_box(difference) == 0 && secret.len() == given.len()
+}
+
+#[cfg(test)]
+mod tests;
