@@ -62,3 +62,5 @@ pub const STALL_PAUSE: Duration = Duration::from_secs(1);
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time without work after which a worker gives spare memory back.
 pub const IDLE_TRIM: Duration = Duration::from_secs(1);
+/// Time that a peer has to read our last words and close its side.
+pub const PARTING: Duration = Duration::from_secs(1);
