@@ -694,7 +694,7 @@ impl Worker {
                 });
             }
         }
-        if !self.outlets.pool.is_empty() && self.trim_at.is_none() {
+        if !self.read_buffer.is_empty() && self.trim_at.is_none() {
             self.trim_at = Some(self.outlets.now + limits::IDLE_TRIM);
         }
     }
@@ -703,8 +703,7 @@ impl Worker {
         let now = self.outlets.now;
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim_at = None;
-            self.read_buffer = Vec::new();
-            self.outlets.trim();
+            self.trim();
         }
         while let Some(deadline) = self.timers.due(now) {
             let live = self
@@ -729,6 +728,15 @@ impl Worker {
         while let Some((conn, reason)) = self.outlets.doomed.pop() {
             self.begin_closing(conn, reason);
         }
+    }
+
+    /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
+    fn trim(&mut self) {
+        self.read_buffer = Vec::new();
+        self.mail = Mail::default();
+        self.ready.shrink_to_fit();
+        self.engine.trim();
+        self.outlets.trim();
     }
 
     fn beat(&mut self, conn: u32) {
