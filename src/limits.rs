@@ -57,16 +57,6 @@ pub const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
 pub const MAX_CLOSED_CLIENTS: usize = 10_000;
 /// Worker threads at the most (midge's own).
 pub const WORKERS_MAX: usize = 64;
-/// Bytes of a configuration, its includes and environment values counted in (midge's own).
-pub const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Values plus bytes of text in a configuration with every variable written out (midge's own).
-pub const CONFIG_EXPANDED_MAX: usize = 16 * 1024 * 1024;
-/// Levels of maps and arrays in a configuration, those inside variables counted in (midge's own).
-pub const CONFIG_DEPTH_MAX: usize = 64;
-/// Files that include each other in a row (midge's own).
-pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 16;
-/// Errors in one configuration after which reading stops (midge's own).
-pub const CONFIG_ERRORS_MAX: usize = 50;
 
 // What follows has no counterpart in the reference server.
 
@@ -94,6 +84,21 @@ pub const STALL_PAUSE: Duration = Duration::from_secs(1);
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time without work after which a worker gives spare memory back.
 pub const IDLE_TRIM: Duration = Duration::from_secs(1);
+/// Time that a peer has to read our last words and close its side.
+pub const PARTING: Duration = Duration::from_secs(1);
+/// Bytes of a configuration, its includes and environment values counted in.
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Values plus bytes of text in a configuration with every variable written out.
+pub const CONFIG_EXPANDED_MAX: usize = 16 * 1024 * 1024;
+/// Levels of maps and arrays in a configuration, those inside variables counted in.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+/// Files that include each other in a row.
+pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 16;
+/// Errors in one configuration after which reading stops.
+pub const CONFIG_ERRORS_MAX: usize = 50;
+/// Connections that a worker is given in a row. Those opened together tend to talk to each other, and a message that
+/// stays with its worker costs half of one that changes hands.
+pub const CONNECTIONS_TOGETHER: usize = 16;
 /// Subjects for which a connection with permissions remembers the last answer.
 pub const REMEMBERED_SUBJECTS: usize = 32;
 /// A longer subject is looked up every time.

@@ -19,6 +19,7 @@ use crate::limits;
 mod accounts;
 mod auth;
 mod mappings;
+mod sharing;
 mod tls;
 
 /// Options, where they came from, and what there is to say about it.

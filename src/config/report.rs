@@ -46,6 +46,9 @@ impl Report {
         mut take: impl FnMut(&mut Self, &'static str, &'m Entry),
     ) {
         for entry in &map.entries {
+            if self.errors.len() > limits::CONFIG_ERRORS_MAX {
+                return;
+            }
             let key = &entry.key;
             match table::find(block, key) {
                 Some(known) if known.status == Status::Supported => take(self, known.name, entry),

@@ -77,7 +77,9 @@ impl Engine {
                 return Err(reason);
             }
         }
-        match identity.and_then(|it| it.rules.as_ref().map(Arc::clone)) {
+        let rules = identity.and_then(|it| it.rules.as_ref().map(Arc::clone));
+        peer.guarded = rules.is_some();
+        match rules {
             Some(rules) => drop(self.guards.insert(peer.conn, Guard::new(rules))),
             None => drop(self.guards.remove(&peer.conn)),
         }

@@ -32,6 +32,8 @@ pub struct Peer {
     pub account: u32,
     /// Whether it is counted in there.
     counted: bool,
+    /// Whether it has permissions, and the engine a guard for it.
+    guarded: bool,
     /// Its protocol state.
     pub session: Client,
     parser: Parser,
@@ -147,6 +149,7 @@ impl Peer {
             conn,
             account,
             counted: false,
+            guarded: false,
             session,
             parser: Parser::default(),
         }
@@ -203,14 +206,27 @@ impl Engine {
                 Err(error) => break End::Close(self.on_parse_error(peer, &error, sink)),
             };
             consumed += step.consumed;
-            let Some(frame) = step.frame else {
+            let Some(frame) = &step.frame else {
                 break End::Starved;
             };
-            sink.on_frame(&peer.session, &frame);
-            match self.on_frame(peer, frame, context, sink) {
-                Ok(Delivery::Filling) => break End::Pause,
-                Ok(_) => {}
-                Err(end) => break end,
+            sink.on_frame(&peer.session, frame);
+            let guard = match peer.guarded {
+                true => self.guards.get_mut(&peer.conn),
+                false => None,
+            };
+            let answers = &mut self.answers;
+            let action = peer.session.on_frame(frame, context, guard, answers);
+            self.answer(peer, sink);
+            let delivery = match action {
+                Ok(Action::Publish(publish)) => self.publish(peer, publish, context.now, sink),
+                Ok(action) => match self.carry_out(peer, action, context, sink) {
+                    Ok(delivery) => delivery,
+                    Err(end) => break end,
+                },
+                Err(reason) => break End::Close(reason),
+            };
+            if delivery == Delivery::Filling {
+                break End::Pause;
             }
         };
         Fed { consumed, end }
@@ -221,6 +237,15 @@ impl Engine {
         while let Some(sub) = self.subscriptions.first_of(peer.conn) {
             self.end(peer.account, sub);
         }
+    }
+
+    /// Gives back what is kept for speed alone.
+    pub fn trim(&mut self) {
+        self.cache = Cache::default();
+        self.guards.shrink_to_fit();
+        self.answers = Vec::new();
+        self.scratch = Vec::new();
+        self.ended = Vec::new();
     }
 
     fn on_parse_error(
@@ -237,27 +262,17 @@ impl Engine {
         CloseReason::from(error)
     }
 
-    fn on_frame(
+    /// Everything but a publish.
+    fn carry_out(
         &mut self,
         peer: &mut Peer,
-        frame: Frame<'_>,
+        action: Action<'_>,
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Result<Delivery, End> {
-        let guard = if self.guards.is_empty() {
-            None
-        } else {
-            self.guards.get_mut(&peer.conn)
-        };
-        let answers = &mut self.answers;
-        let action = peer.session.on_frame(frame, context, guard, answers);
-        self.answer(peer, sink);
-        match action.map_err(End::Close)? {
-            Action::Nothing => {}
-            Action::Publish(publish) => {
-                return Ok(self.publish(peer, &publish, context.now, sink));
-            }
-            Action::Inquire(publish) => return Ok(self.inquire(peer, &publish, context, sink)),
+        match action {
+            Action::Nothing | Action::Publish(_) => {}
+            Action::Inquire(publish) => return Ok(self.inquire(peer, publish, context, sink)),
             Action::Subscribe {
                 subject,
                 queue,

@@ -13,7 +13,7 @@ pub enum Action<'a> {
     /// Nothing: the session has answered.
     Nothing,
     /// Route a message.
-    Publish(Publish<'a>),
+    Publish(&'a Publish<'a>),
     /// Add a subscription, unless the table of subscriptions has a reason not to.
     Subscribe {
         /// What to match.
@@ -26,7 +26,7 @@ pub enum Action<'a> {
         guarded: bool,
     },
     /// Route a message, and answer it: it asks the server who its sender is.
-    Inquire(Publish<'a>),
+    Inquire(&'a Publish<'a>),
     /// Compute a password's hash; until that is done, nothing more is read.
     Verify,
     /// End a subscription now (`max` 0) or after so many deliveries.

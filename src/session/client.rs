@@ -39,8 +39,9 @@ pub struct Context<'a> {
 pub struct Client {
     id: u64,
     addr: SocketAddr,
-    /// What CONNECT said; the defaults until it comes.
-    connect: Option<Box<Connect>>,
+    /// What CONNECT said; the defaults until it comes. Inline, so that a crowd of clients leaves no scattered memory.
+    connect: Connect,
+    connected: bool,
     verbose: bool,
     pedantic: bool,
     /// Whether its own messages come back to it.
@@ -91,7 +92,8 @@ impl Client {
         Client {
             id,
             addr,
-            connect: None,
+            connect: Connect::default(),
+            connected: false,
             verbose,
             pedantic,
             echo,
@@ -201,9 +203,7 @@ impl Client {
     /// The credentials it gave, as a log line about them ends; secrets are not shown.
     #[must_use]
     pub fn credentials(&self) -> String {
-        let Some(connect) = &self.connect else {
-            return String::new();
-        };
+        let connect = &self.connect;
         let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
         match (&connect.nkey, &connect.user, &connect.auth_token) {
             (Some(nkey), ..) => format!(" - Nkey {}", shown(nkey)),
@@ -228,7 +228,7 @@ impl Client {
     /// What CONNECT said, once it came.
     #[must_use]
     pub fn connect(&self) -> Option<&Connect> {
-        self.connect.as_deref()
+        self.connected.then_some(&self.connect)
     }
 
     /// Takes one frame in and gives at most one action out. `guard` is that of its permissions, if it has any.
@@ -236,15 +236,16 @@ impl Client {
     /// # Errors
     ///
     /// Why the connection must end; its peer has been told as far as it is told at all.
+    #[inline]
     pub fn on_frame<'a>(
         &mut self,
-        frame: Frame<'a>,
+        frame: &'a Frame<'a>,
         context: &Context<'_>,
         guard: Option<&mut Guard>,
         out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
-        match frame {
-            Frame::Publish(publish) => Ok(self.on_publish(publish, context.now, guard, out)),
+        match *frame {
+            Frame::Publish(ref publish) => Ok(self.on_publish(publish, context.now, guard, out)),
             Frame::Subscribe {
                 subject,
                 queue,
@@ -329,9 +330,10 @@ impl Client {
         result.inspect_err(|reason| reason.tell(out))
     }
 
+    #[inline]
     fn on_publish<'a>(
         &mut self,
-        publish: Publish<'a>,
+        publish: &'a Publish<'a>,
         now: Instant,
         guard: Option<&mut Guard>,
         out: &mut Vec<u8>,
@@ -363,10 +365,7 @@ impl Client {
 
     fn on_ping(&mut self, context: &Context<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PONG\r\n");
-        let takes_info = self
-            .connect
-            .as_ref()
-            .is_some_and(|connect| connect.protocol >= 1);
+        let takes_info = self.connected && self.connect.protocol >= 1;
         if takes_info && !self.informed {
             self.informed = true;
             let identity = self.identity.as_ref();
@@ -385,7 +384,8 @@ impl Client {
         json: &[u8],
         context: &Context<'_>,
     ) -> Result<Action<'a>, CloseReason> {
-        let connect = self.connect.get_or_insert_default();
+        self.connected = true;
+        let connect = &mut self.connect;
         connect
             .merge(json)
             .map_err(|_| CloseReason::ProtocolViolation)?;
@@ -417,7 +417,7 @@ impl Client {
         identity: Arc<Identity>,
         options: &Options,
     ) -> Result<Action<'a>, CloseReason> {
-        let connect = self.connect.get_or_insert_default();
+        let connect = &self.connect;
         if connect.account.is_some() || connect.new_account {
             return Err(CloseReason::AuthenticationFailure);
         }
@@ -453,7 +453,8 @@ impl Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} - cid:{}", self.addr, self.id)?;
-        let (Some(connect), Some(identity)) = (&self.connect, &self.identity) else {
+        let connect = &self.connect;
+        let Some(identity) = self.identity.as_ref().filter(|_| self.connected) else {
             return Ok(());
         };
         let version = connect
@@ -552,7 +553,7 @@ mod tests {
         let (mut client, mut out) = (client(), Vec::new());
         let reason = frames
             .iter()
-            .find_map(|&frame| client.on_frame(frame, &context, None, &mut out).err());
+            .find_map(|frame| client.on_frame(frame, &context, None, &mut out).err());
         (String::from_utf8(out).unwrap(), reason)
     }
 

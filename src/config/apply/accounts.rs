@@ -1,6 +1,6 @@
 //! Accounts, what they share, and subject mappings.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::duration;
@@ -16,14 +16,7 @@ use super::super::value::{Data, Entry, Map, Value};
 use super::Seen;
 use super::auth::{self, Users};
 use super::mappings;
-
-/// Where a reference to another account stands, to be checked once all are known.
-struct Reference {
-    account: String,
-    /// `stream import`, `service export` and so on.
-    what: &'static str,
-    at: Position,
-}
+use super::sharing::{self, Reference};
 
 /// Accounts so far.
 struct Accounts<'r> {
@@ -67,8 +60,15 @@ pub(super) fn accounts(report: &mut Report, entry: &Entry, options: &mut Options
             );
         }
     }
-    accounts.check();
-    options.accounts = accounts.list;
+    let Accounts {
+        report,
+        list,
+        references,
+        imports,
+        ..
+    } = accounts;
+    sharing::check(report, &list, &references, &imports);
+    options.accounts = list;
 }
 
 impl Accounts<'_> {
@@ -166,118 +166,6 @@ impl Accounts<'_> {
             *slot = account;
         }
     }
-
-    /// What can only be said once all accounts are known.
-    fn check(&mut self) {
-        for Reference { account, what, at } in &self.references {
-            if !self.names.contains(account) {
-                self.report
-                    .error(at, format!("\"{account}\" account not defined for {what}"));
-            }
-        }
-        let by_name: HashMap<_, _> = self
-            .list
-            .iter()
-            .map(|account| (account.name.as_str(), account))
-            .collect();
-        let mut seen = HashSet::new();
-        for (account, import, at) in &self.imports {
-            let Some(account) = self.list.get(*account) else {
-                continue;
-            };
-            let Some(import) = account.imports.get(*import) else {
-                continue;
-            };
-            let Some(exporter) = by_name.get(import.account.as_str()) else {
-                continue;
-            };
-            let (kind, local) = local_subject(import);
-            // A stream is imported once, whatever it is called here; a service once under each name.
-            let once = if kind == "stream" {
-                import.subject.clone()
-            } else {
-                local
-            };
-            let problem = if !exporter
-                .exports
-                .iter()
-                .any(|export| permits(export, import, &account.name))
-            {
-                format!("{kind} import not authorized")
-            } else if !seen.insert((&account.name, &import.account, kind, once)) {
-                format!("{kind} import already exists")
-            } else if forms_cycle(&by_name, &account.name, import) {
-                "import forms a cycle".into()
-            } else {
-                continue;
-            };
-            self.report.error(
-                at,
-                format!(
-                    "Error adding {kind} import \"{}\": {problem}",
-                    import.subject
-                ),
-            );
-        }
-    }
-}
-
-/// The subject that an import has in the importing account.
-fn local_subject(import: &Import) -> (&'static str, String) {
-    let subject = &import.subject;
-    match &import.kind {
-        ImportKind::Service { to, .. } => ("service", to.as_ref().unwrap_or(subject).clone()),
-        ImportKind::Stream {
-            prefix: Some(prefix),
-            ..
-        } => ("stream", format!("{prefix}.{subject}")),
-        ImportKind::Stream { to, .. } => ("stream", to.as_ref().unwrap_or(subject).clone()),
-    }
-}
-
-/// Whether the export lets that account have that import.
-fn permits(export: &Export, import: &Import, importer: &str) -> bool {
-    let is_kind = matches!(export.kind, ExportKind::Stream)
-        == matches!(import.kind, ImportKind::Stream { .. });
-    let is_listed = export
-        .accounts
-        .as_ref()
-        .is_none_or(|accounts| accounts.iter().any(|it| it == importer));
-    let has_name = export.account_token_position.is_none_or(|position| {
-        let index = usize::try_from(position)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(1);
-        import.subject.split('.').nth(index) == Some(importer)
-    });
-    is_kind && is_listed && has_name && subjects::is_subset(&import.subject, &export.subject)
-}
-
-/// Whether what is imported is imported further until it is back. Importing from oneself is no cycle.
-fn forms_cycle(accounts: &HashMap<&str, &Account>, importer: &str, first: &Import) -> bool {
-    if first.account == importer {
-        return false;
-    }
-    let first_kind = local_subject(first).0;
-    let mut pending = vec![first];
-    let mut seen: HashSet<*const Import> = HashSet::new();
-    while let Some(import) = pending.pop() {
-        let Some(exporter) = accounts.get(import.account.as_str()) else {
-            continue;
-        };
-        for next in &exporter.imports {
-            let (kind, local) = local_subject(next);
-            let leads_on = kind == first_kind
-                && next.account != exporter.name
-                && subjects::overlap(&local, &import.subject);
-            if leads_on && next.account == importer {
-                return true;
-            }
-            if leads_on && seen.insert(next) {
-                pending.push(next);
-            }
-        }
-    }
-    false
 }
 
 fn limits(report: &mut Report, entry: &Entry) -> AccountLimits {
