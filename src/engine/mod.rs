@@ -193,7 +193,7 @@ impl Engine {
         let mut consumed = 0;
         let end = loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
-            if peer.session.is_stranger(context.auth) {
+            if peer.session.is_stranger(context.auth) && peer.parser.is_between_frames() {
                 if let Err(reason) = self.on_stranger(peer, rest, context, sink) {
                     break End::Close(reason);
                 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::config::options::Options;
+use crate::config::options::{Options, Secret};
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
 
@@ -246,4 +246,40 @@ fn what_ends_one_connection_is_not_told_to_another() {
     );
     world.feed(0, b, "PING\r\n");
     assert_eq!(world.sent(b), "PONG\r\n");
+}
+
+#[test]
+fn a_stranger_is_told_by_its_first_byte_wherever_reads_split() {
+    let options = Options {
+        auth_token: Some(Secret::new("t")),
+        ..Options::default()
+    };
+    let connect = "CONNECT  {\"verbose\":false,\"auth_token\":\"t\"}\r\nPING\r\n";
+    for cut in 0..connect.len() {
+        let mut world = World::with(1, options.clone());
+        let a = world.open();
+        let (head, tail) = connect.split_at(cut);
+        let mut kept = String::new();
+        for part in [head, tail] {
+            kept += part;
+            let (info, peer) = (ServerInfo::default(), &mut world.peers[a]);
+            let context = Context {
+                options: &world.options,
+                info: &info,
+                auth: &world.auth,
+                now: world.now,
+            };
+            let fed = world.engines[0].feed(peer, kept.as_bytes(), &context, &mut world.sink);
+            assert_eq!(fed.end, End::Starved, "cut at {cut}");
+            kept.drain(..fed.consumed);
+        }
+        assert_eq!(world.sent(a), "PONG\r\n", "cut at {cut}");
+    }
+    for first in ["P", "+", "\r", " ", "-", "\0"] {
+        let mut world = World::with(1, options.clone());
+        let a = world.open();
+        let failure = End::Close(CloseReason::AuthenticationFailure);
+        assert_eq!(world.feed(0, a, first), failure, "{first:?}");
+        assert_eq!(world.sent(a), "-ERR 'Authorization Violation'\r\n");
+    }
 }
