@@ -109,6 +109,8 @@ pub const RESPONSE_PERMITS_MAX: usize = 4096;
 pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
 /// Connections of one worker that have not sent CONNECT where they need to; the oldest goes when one more comes.
 pub const UNAUTHENTICATED_MAX: usize = 2048;
+/// Bytes that one read takes from such a connection: what it sends behind its CONNECT waits, and takes up room.
+pub const UNAUTHENTICATED_READ_BYTES: usize = 4096;
 /// Password hashes waiting to be computed.
 pub const VERIFICATIONS_MAX: usize = 1024;
 /// Threads that compute them.

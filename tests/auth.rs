@@ -231,12 +231,16 @@ fn a_hash_is_computed_while_others_are_served() {
         for mut attempt in attempts {
             expect_violation(&mut attempt);
         }
-        // What was sent behind a CONNECT waits for its outcome.
+        // What was sent behind a CONNECT waits for its outcome, however much it is.
+        let large = "x".repeat(100_000);
+        let behind = format!("SUB a 1\r\nPUB a 100000\r\n{large}\r\nPING\r\n");
         for _ in 0..2 {
             let mut right = server.connect();
             right.expect_info();
-            right.send(b"CONNECT {\"user\":\"slow\",\"pass\":\"secret\"}\r\nSUB a 1\r\nPUB a 1\r\nx\r\nPING\r\n");
-            right.expect(b"+OK\r\n+OK\r\n+OK\r\nMSG a 1 1\r\nx\r\nPONG\r\n");
+            let connect = "CONNECT {\"user\":\"slow\",\"pass\":\"secret\"}\r\n";
+            right.send(format!("{connect}{behind}").as_bytes());
+            let answer = format!("+OK\r\n+OK\r\n+OK\r\nMSG a 1 100000\r\n{large}\r\nPONG\r\n");
+            right.expect(answer.as_bytes());
         }
     }
 }

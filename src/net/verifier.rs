@@ -50,6 +50,8 @@ struct Queue {
 struct Job {
     origin: Origin,
     challenge: Box<Challenge>,
+    /// How long a right password is remembered.
+    life: Duration,
 }
 
 /// What was right lately.
@@ -83,7 +85,7 @@ impl Default for Verifier {
 impl Verifier {
     /// Answers from memory, or takes the challenge on: its answer comes as [`Command::Verified`].
     ///
-    /// `life` is how long right passwords are remembered.
+    /// `life` is how long a right password is remembered.
     pub(super) fn submit(
         shared: &Arc<Shared>,
         addr: IpAddr,
@@ -96,12 +98,17 @@ impl Verifier {
             return Some(challenge.settle(true));
         }
         let mut queue = verifier.lock_queue();
-        queue.push(addr, Job { origin, challenge });
+        let job = Job {
+            origin,
+            challenge,
+            life,
+        };
+        queue.push(addr, job);
         let dropped = queue.drop_surplus();
         if queue.idle == 0 && queue.threads < threads_max() {
             queue.threads += 1;
             let shared = Arc::clone(shared);
-            let body = move || shared.verifier.work(&shared, life);
+            let body = move || shared.verifier.work(&shared);
             let spawned = thread::Builder::new().name("verifier".into()).spawn(body);
             if spawned.is_err() {
                 // Whoever waits is served by the threads there are; if there is none, by the next one that starts.
@@ -126,14 +133,14 @@ impl Verifier {
     }
 
     /// A thread's life.
-    fn work(&self, shared: &Arc<Shared>, life: Duration) {
-        while let Some(Job { origin, challenge }) = self.next() {
-            let is_right = challenge.is_right();
-            if is_right && !life.is_zero() {
+    fn work(&self, shared: &Shared) {
+        while let Some(job) = self.next() {
+            let is_right = job.challenge.is_right();
+            if is_right && !job.life.is_zero() {
                 let now = Instant::now();
-                self.lock_memory().remember(&challenge, now, life);
+                self.lock_memory().remember(&job.challenge, now, job.life);
             }
-            answer(shared, origin, Some(challenge.settle(is_right)));
+            answer(shared, job.origin, Some(job.challenge.settle(is_right)));
         }
     }
 
@@ -278,6 +285,7 @@ mod tests {
         Job {
             origin,
             challenge: challenge("p"),
+            life: Duration::ZERO,
         }
     }
 
@@ -298,8 +306,6 @@ mod tests {
     fn of_too_many_the_newest_of_the_busiest_address_is_dropped() {
         let [one, other] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
         let mut queue = Queue::default();
-        let challenge = || job(0).challenge.pair().len();
-        assert_eq!(challenge(), 2);
         queue.push(other, job(9));
         for conn in 0..3 {
             queue.push(one, job(conn));

@@ -403,6 +403,8 @@ impl Worker {
         let Some(verdict) = verdict else {
             return self.end_with_text(origin.conn, CloseReason::AuthenticationTimeout);
         };
+        outlets.origin = origin;
+        outlets.pause = None;
         let context = context(settings, outlets.now);
         let peer = &mut connection.peer;
         match engine.on_verified(peer, verdict, &context, outlets) {
@@ -630,7 +632,12 @@ impl Worker {
             return;
         };
         front.copy_from_slice(&connection.kept);
-        let room = back.len().min(limits::READ_BYTES);
+        let most = if connection.peer.session.is_stranger(&self.settings.auth) {
+            limits::UNAUTHENTICATED_READ_BYTES
+        } else {
+            limits::READ_BYTES
+        };
+        let room = back.len().min(most);
         match (&outlet.socket).read(back.get_mut(..room).unwrap_or_default()) {
             Ok(0) => self.begin_closing(conn, CloseReason::ClientClosed),
             Ok(len) => {
