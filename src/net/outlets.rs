@@ -240,6 +240,14 @@ impl Outlets {
         Delivery::Filling
     }
 
+    /// Bytes to queue before they are written: enough for each connection to make a write worth it, and few enough to
+    /// be in the cache still.
+    #[inline]
+    fn turn_bytes(&self) -> usize {
+        let worthwhile = self.listed.len() * limits::WRITE_BYTES;
+        worthwhile.clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
+    }
+
     /// Pending bytes above which producers pause.
     #[inline]
     fn crowded_at(&self) -> usize {
@@ -298,7 +306,7 @@ impl Sink for Outlets {
             trace::delivered(&self.shared.log, &label, sid, headers, message, max);
         }
         self.produced += pending - before;
-        if self.produced > limits::TURN_BYTES_MAX {
+        if self.produced > self.turn_bytes() {
             self.flush_all();
         }
         if pending > crowded_at {
