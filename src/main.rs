@@ -51,11 +51,13 @@ fn say(text: &str) -> Result<(), String> {
 /// The options that file and command line make together, the command line having the last word.
 fn load(flags: &Flags) -> Result<Loaded, String> {
     if let Some(path) = &flags.config {
-        return config::load_with(path, &System, |options| flags.apply(options))
-            .map_err(|errors| errors.to_string());
+        let mut applied = Ok(());
+        let loaded = config::load_with(path, &System, |options| applied = flags.apply(options));
+        applied?;
+        return loaded.map_err(|errors| errors.to_string());
     }
     let mut options = Options::default();
-    flags.apply(&mut options);
+    flags.apply(&mut options)?;
     options.settle();
     let problems: Vec<String> = options
         .check()
