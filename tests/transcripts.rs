@@ -134,8 +134,15 @@ struct Case {
 impl Case {
     /// The features that a server needs for it.
     fn needs(&self) -> impl Iterator<Item = &str> {
-        let conf = (!self.conf.is_empty()).then_some("conf");
-        conf.into_iter()
+        let reloads = self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Reload(conf) => Some(conf),
+            _ => None,
+        });
+        let mut confs = reloads.chain([&self.conf]);
+        let has_authorization = confs.any(|conf| conf.contains("authorization"));
+        let authorization = has_authorization.then_some("authorization");
+        authorization
+            .into_iter()
             .chain(self.needs.iter().map(String::as_str))
     }
 

@@ -28,6 +28,8 @@ const SLICES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
+    /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
+    pub(super) pending: usize,
 }
 
 impl Pool {
@@ -131,6 +133,15 @@ impl Outlet {
         self.pending
     }
 
+    /// Memory that the queue takes, its part of what it shares with other queues counted in.
+    pub(super) fn memory(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Own(bytes) => bytes.len(),
+            Chunk::Shared(bytes, _) => bytes.len() / Arc::strong_count(bytes),
+        });
+        chunks.sum::<usize>() + self.tail.len()
+    }
+
     /// Buffers that are not written.
     pub(super) fn chunk_count(&self) -> usize {
         self.chunks.len() + usize::from(!self.tail.is_empty())
@@ -151,6 +162,7 @@ impl Outlet {
         self.reserve(bytes.len(), pool);
         self.tail.extend_from_slice(bytes);
         self.pending += bytes.len();
+        pool.pending += bytes.len();
     }
 
     /// Queues a delivery.
@@ -167,12 +179,14 @@ impl Outlet {
             let rest = message.head(sid, headers, &mut self.tail);
             self.tail.extend_from_slice(rest);
             self.pending += self.tail.len() - before;
+            pool.pending += self.tail.len() - before;
             return;
         }
         let head_len = message.len_for(sid) - message.rest.len() + message.body_at;
         let before = self.reserve(head_len, pool);
         let rest = message.head(sid, headers, &mut self.tail);
         self.pending += self.tail.len() - before + rest.len();
+        pool.pending += self.tail.len() - before + rest.len();
         self.rotate(pool);
         let shared = message.shared_rest();
         self.chunks
@@ -255,6 +269,7 @@ impl Outlet {
     /// Forgets `len` written bytes.
     fn advance(&mut self, len: usize, pool: &mut Pool) {
         self.pending -= len;
+        pool.pending -= len;
         self.sent += len;
         while let Some(first) = self.chunks.front().map(|chunk| chunk.bytes().len()) {
             if self.sent < first {
