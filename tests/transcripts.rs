@@ -138,11 +138,10 @@ impl Case {
             Step::Reload(conf) => Some(conf),
             _ => None,
         });
-        let mut confs = reloads.chain([&self.conf]);
-        let has_authorization = confs.any(|conf| conf.contains("authorization"));
-        let authorization = has_authorization.then_some("authorization");
-        authorization
-            .into_iter()
+        let confs: Vec<_> = reloads.chain([&self.conf]).collect();
+        let blocks = ["authorization", "accounts"].into_iter();
+        blocks
+            .filter(move |block| confs.iter().any(|conf| conf.contains(block)))
             .chain(self.needs.iter().map(String::as_str))
     }
 
