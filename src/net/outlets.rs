@@ -313,12 +313,12 @@ impl Sink for Outlets {
             self.listed.push(conn);
         }
         if self.tracing {
-            let max = self.settings.options.max_traced_msg_len;
             let label = self
                 .get(conn)
                 .map(|outlet| outlet.label.to_string())
                 .unwrap_or_default();
-            trace::delivered(&self.shared.log, &label, sid, headers, message, max);
+            let (log, options) = (&self.shared.log, &self.settings.options);
+            trace::delivered(log, &label, sid, headers, message, options);
         }
         self.produced += pending - before;
         if self.produced > limits::TURN_BYTES_MAX {
@@ -357,12 +357,7 @@ impl Sink for Outlets {
     #[inline]
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
         if self.tracing {
-            trace::inbound(
-                &self.shared.log,
-                session,
-                frame,
-                self.settings.options.max_traced_msg_len,
-            );
+            trace::inbound(&self.shared.log, session, frame, &self.settings.options);
         }
     }
 
