@@ -357,6 +357,13 @@ fn a_reload_is_refused_whole_with_every_reason() {
     server
         .reload_until("max_payload: {", "server.conf:")
         .unwrap();
+    let nothing = server.dir().join("pid");
+    let conf = format!(
+        "server_name: a\nlog_file: /no/such/dir/log\npid_file: \"{}\"",
+        nothing.display()
+    );
+    server.reload_until(&conf, "open /no/such/dir/log").unwrap();
+    assert!(!nothing.exists());
     server
         .reload_until("tls {cert_file: a, key_file: b}", "have tls")
         .unwrap();

@@ -33,6 +33,14 @@ impl Files {
         Ok(())
     }
 
+    /// Takes the last process id that was written back.
+    pub(super) fn undo_pid(&mut self) {
+        if let Some(path) = self.pids.pop() {
+            // As in `remove`.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Writes the address that clients connect to. Nothing depends on it here: a failure is only logged.
     pub(super) fn write_ports(&mut self, dir: &Path, addr: SocketAddr, log: &Logger) {
         let path = dir.join(ports_file_name());
@@ -62,6 +70,12 @@ impl Files {
             // Gone already, or moved by someone who wanted it: either way there is nothing left to do.
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -27,10 +27,17 @@ impl Server {
             ReloadError::Options(refused.iter().map(ToString::to_string).collect())
         })?;
         // What can fail comes first.
-        if let (true, Some(path)) = (changes.has("pid_file"), &options.pid_file) {
+        let pid_file = options.pid_file.as_deref();
+        let pid_file = pid_file.filter(|_| changes.has("pid_file"));
+        if let Some(path) = pid_file {
             state.files.write_pid(path)?;
         }
-        self.switch_log(&state.settings.options, &options, &changes)?;
+        if let Err(error) = self.switch_log(&state.settings.options, &options, &changes) {
+            if pid_file.is_some() {
+                state.files.undo_pid();
+            }
+            return Err(error.into());
+        }
         self.apply(&mut state, options, &changes);
         info!(self.shared.log, "Reloaded server configuration ({digest})");
         Ok(())
