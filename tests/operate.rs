@@ -91,14 +91,14 @@ fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
 
 #[test]
 fn warnings_of_the_configuration_are_logged() {
+    const WARNING: &str = "config has no values or is empty";
     let mut server = start("");
-    expect_log(&mut server, "[WRN] ");
-    assert!(
-        server
-            .process()
-            .log()
-            .contains("config has no values or is empty")
-    );
+    expect_log(&mut server, WARNING);
+    server.reload_until("", WARNING).unwrap();
+    let log = server.process().log();
+    let lines = log.lines().filter(|line| line.contains(WARNING));
+    assert!(lines.clone().all(|line| line.contains("[WRN] ")), "{log}");
+    assert_eq!(lines.count(), 2, "{log}");
 }
 
 #[test]

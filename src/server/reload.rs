@@ -7,7 +7,7 @@ use super::{
 };
 use crate::config::options::Options;
 use crate::config::{self, Changes, Loaded};
-use crate::log::info;
+use crate::log::{info, warn};
 use crate::net::mailbox::Settings;
 
 impl Server {
@@ -19,7 +19,9 @@ impl Server {
     /// Every reason why not; then nothing has changed.
     pub fn reload(&self, new: Loaded) -> Result<(), ReloadError> {
         let Loaded {
-            options, digest, ..
+            options,
+            digest,
+            warnings,
         } = new;
         check(&options).map_err(|error| ReloadError::Options(vec![error.to_string()]))?;
         let mut state = lock(&self.state);
@@ -39,6 +41,9 @@ impl Server {
             return Err(error.into());
         }
         self.apply(&mut state, options, &changes);
+        for warning in &warnings {
+            warn!(self.shared.log, "{warning}");
+        }
         info!(self.shared.log, "Reloaded server configuration ({digest})");
         Ok(())
     }
