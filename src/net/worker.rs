@@ -543,10 +543,11 @@ impl Worker {
     }
 
     fn remove(&mut self, conn: u32) {
-        self.outlets.remove(conn);
+        // Before the socket goes: whoever sees its end may connect at once, and finds the place free.
         if self.connections.try_remove(conn as usize).is_some() {
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }
+        self.outlets.remove(conn);
         if self.connections.is_empty() {
             self.connections = Slab::new();
             self.outlets.shrink();
