@@ -55,6 +55,20 @@ pub enum Command {
     Stall(Origin, Duration),
     /// Whatever it was stalled for has drained.
     Resume(Origin),
+    /// End that many connections, picked at random, for this reason.
+    Close {
+        /// How many.
+        count: usize,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// From now on these apply.
+    Settings {
+        /// What applies.
+        settings: Arc<Settings>,
+        /// Tell the clients, by an INFO.
+        inform: bool,
+    },
     /// Write what is queued, and end.
     Stop,
 }

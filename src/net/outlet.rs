@@ -28,6 +28,8 @@ const SLICES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
+    /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
+    pub(super) pending: usize,
 }
 
 impl Pool {
@@ -134,6 +136,15 @@ impl Outlet {
         self.pending
     }
 
+    /// Memory that the queue takes, its part of what it shares with other queues counted in.
+    pub(super) fn memory(&self) -> usize {
+        let chunks = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Own(bytes) => bytes.len(),
+            Chunk::Shared(bytes, _) => bytes.len() / Arc::strong_count(bytes),
+        });
+        chunks.sum::<usize>() + self.tail.len()
+    }
+
     /// Buffers that are not written.
     pub(super) fn chunk_count(&self) -> usize {
         self.chunks.len() + usize::from(!self.tail.is_empty())
@@ -154,6 +165,7 @@ impl Outlet {
         self.reserve(bytes.len(), pool);
         self.tail.extend_from_slice(bytes);
         self.pending += bytes.len();
+        pool.pending += bytes.len();
     }
 
     /// Queues a delivery.
@@ -172,9 +184,11 @@ impl Outlet {
         if whole {
             self.tail.extend_from_slice(rest);
             self.pending += self.tail.len() - before;
+            pool.pending += self.tail.len() - before;
             return;
         }
         self.pending += self.tail.len() - before + rest.len();
+        pool.pending += self.tail.len() - before + rest.len();
         self.rotate(pool);
         let shared = message.shared_line();
         self.chunks
@@ -257,6 +271,7 @@ impl Outlet {
     /// Forgets `len` written bytes.
     fn advance(&mut self, len: usize, pool: &mut Pool) {
         self.pending -= len;
+        pool.pending -= len;
         self.sent += len;
         while let Some(first) = self.chunks.front().map(|chunk| chunk.bytes().len()) {
             if self.sent < first {
