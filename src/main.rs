@@ -1,11 +1,15 @@
 //! The `midge` program.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use midge::cli::{self, Command, Flags};
 use midge::config::{self, Loaded, System};
+use midge::log::{Level, Logger};
+use midge::notify::Notifier;
+use midge::server::{Heartbeat, Setup};
 use midge::{Options, Server};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 #[expect(
@@ -31,15 +35,18 @@ fn main() -> ExitCode {
         Command::HealthCheck(_) => {
             Err("--healthcheck: this build of midge has no monitoring".into())
         }
-        Command::Run(flags) => run(&flags),
+        Command::Run(flags) => return run(&flags),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
-            eprintln!("midge: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    result.map_or_else(|text| fail(&text), |()| ExitCode::SUCCESS)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "what a program says before it has a log"
+)]
+fn fail(text: &str) -> ExitCode {
+    eprintln!("midge: {text}");
+    ExitCode::FAILURE
 }
 
 #[expect(clippy::print_stdout, reason = "what the program was asked to print")]
@@ -51,11 +58,13 @@ fn say(text: &str) -> Result<(), String> {
 /// The options that file and command line make together, the command line having the last word.
 fn load(flags: &Flags) -> Result<Loaded, String> {
     if let Some(path) = &flags.config {
-        return config::load_with(path, &System, |options| flags.apply(options))
-            .map_err(|errors| errors.to_string());
+        let mut applied = Ok(());
+        let loaded = config::load_with(path, &System, |options| applied = flags.apply(options));
+        applied?;
+        return loaded.map_err(|errors| errors.to_string());
     }
     let mut options = Options::default();
-    flags.apply(&mut options);
+    flags.apply(&mut options)?;
     options.settle();
     let problems: Vec<String> = options
         .check()
@@ -90,19 +99,107 @@ fn check(flags: &Flags) -> Result<(), String> {
     Ok(())
 }
 
-fn run(flags: &Flags) -> Result<(), String> {
-    let options = load(flags)?.options;
-    // Before anything starts, so that no signal finds the process unprepared.
-    let signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]);
-    let mut signals = signals.map_err(|error| format!("cannot take signals: {error}"))?;
-    let server = Server::start(options).map_err(|error| error.to_string())?;
-    for signal in signals.forever() {
-        if signal == SIGUSR1 {
-            server.log().reopen();
-        } else {
-            break;
+fn run(flags: &Flags) -> ExitCode {
+    let loaded = match load(flags) {
+        Ok(loaded) => loaded,
+        Err(text) => return fail(&text),
+    };
+    let log = match Server::open_log(&loaded.options) {
+        Ok(log) => log,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match serve(flags, loaded, log.clone()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            log.log(Level::Fatal, format_args!("{text}"));
+            ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a server until a signal ends it.
+fn serve(flags: &Flags, loaded: Loaded, log: Logger) -> Result<(), String> {
+    // Before anything starts, so that no signal finds the process unprepared.
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2]);
+    let mut signals = signals.map_err(|error| format!("cannot take signals: {error}"))?;
+    let handle = signals.handle();
+    let notifier = Arc::new(Notifier::from_env());
+    let setup = Setup {
+        loaded,
+        config_file: flags.config.clone(),
+        log: log.clone(),
+        heartbeat: heartbeat(&notifier),
+    };
+    let mut server = Server::start_with(setup).map_err(|error| error.to_string())?;
+    notifier.ready();
+    for signal in signals.forever() {
+        log.log(
+            Level::Info,
+            format_args!("Trapped \"{}\" signal", signal_name(signal)),
+        );
+        match signal {
+            SIGHUP => {
+                notifier.reloading();
+                reload(flags, &server);
+                notifier.ready();
+            }
+            SIGUSR1 => log.reopen(),
+            SIGUSR2 => {
+                notifier.status("lame duck: closing clients one by one");
+                let handle = handle.clone();
+                let entered = server.enter_lame_duck(move || handle.close());
+                entered.map_err(|error| format!("cannot enter lame duck mode: {error}"))?;
+            }
+            // It is ending already, more gently than this asks for.
+            SIGTERM if server.is_lame_duck() => {}
+            _ => break,
+        }
+    }
+    notifier.stopping();
     server.stop();
     Ok(())
+}
+
+/// Tells the service manager that the server is alive, if it wants to know.
+fn heartbeat(notifier: &Arc<Notifier>) -> Option<Heartbeat> {
+    let interval = notifier.watchdog_interval()?;
+    let notifier = Arc::clone(notifier);
+    Some(Heartbeat {
+        interval,
+        beat: Box::new(move || notifier.watchdog()),
+    })
+}
+
+/// Reads the configuration again; the log tells what comes of it.
+fn reload(flags: &Flags, server: &Server) {
+    let reasons = if flags.config.is_none() {
+        let needed = "can only reload config when a file is provided using -c or --config";
+        vec![needed.into()]
+    } else {
+        match load(flags) {
+            Ok(loaded) => match server.reload(loaded) {
+                Ok(()) => return,
+                Err(error) => error.reasons(),
+            },
+            Err(text) => text.lines().map(str::to_string).collect(),
+        }
+    };
+    for reason in reasons {
+        server.log().log(
+            Level::Error,
+            format_args!("Failed to reload server configuration: {reason}"),
+        );
+    }
+}
+
+/// As the log names a signal.
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        SIGHUP => "hangup",
+        SIGINT => "interrupt",
+        SIGTERM => "terminated",
+        SIGUSR1 => "user defined signal 1",
+        SIGUSR2 => "user defined signal 2",
+        _ => "unknown",
+    }
 }

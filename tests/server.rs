@@ -37,6 +37,7 @@ both! {
     operations_arrive_byte_by_byte,
     a_pause_of_the_reader_loses_nothing,
     a_reader_that_never_reads_is_closed_and_named,
+    a_reader_that_never_reads_is_closed_by_a_lower_max_pending,
     it_survives_running_out_of_descriptors,
 }
 
@@ -167,7 +168,8 @@ fn it_writes_its_pid_and_its_ports(program: &Path) {
     server.process().signal(Signal::TERM);
     assert_eq!(server.process().wait().code(), Some(0));
     assert_eq!(files(&server), 0);
-    assert!(pid_file.exists());
+    // Nobody should take another process for this one; the reference server leaves that to chance.
+    assert_eq!(pid_file.exists(), program != midge());
 }
 
 /// Some operations of every kind, and what comes back.
@@ -229,18 +231,9 @@ fn a_reader_that_never_reads_is_closed_and_named(program: &Path) {
     closes_the_slow_one(Start::new(program), 160, 1024 * 1024);
 }
 
-#[test]
-fn a_reader_that_never_reads_is_closed_by_a_lower_max_pending() {
-    for program in [Program::Midge, Program::Reference] {
-        let Some(path) = program.path() else { continue };
-        match program.lacks("conf") {
-            Some(why) => say_left_out(&format!("{program}: {why}")),
-            None => {
-                let start = Start::new(&path).conf("max_pending: 2MB\nmax_payload: 64KB\n");
-                closes_the_slow_one(start, 512, 64 * 1024);
-            }
-        }
-    }
+fn a_reader_that_never_reads_is_closed_by_a_lower_max_pending(program: &Path) {
+    let start = Start::new(program).conf("max_pending: 2MB\nmax_payload: 64KB\n");
+    closes_the_slow_one(start, 512, 64 * 1024);
 }
 
 /// Publishes a series to a subscriber that never reads and to one that does.

@@ -134,8 +134,14 @@ struct Case {
 impl Case {
     /// The features that a server needs for it.
     fn needs(&self) -> impl Iterator<Item = &str> {
-        let conf = (!self.conf.is_empty()).then_some("conf");
-        conf.into_iter()
+        let reloads = self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Reload(conf) => Some(conf),
+            _ => None,
+        });
+        let confs: Vec<_> = reloads.chain([&self.conf]).collect();
+        let blocks = ["authorization", "accounts"].into_iter();
+        blocks
+            .filter(move |block| confs.iter().any(|conf| conf.contains(block)))
             .chain(self.needs.iter().map(String::as_str))
     }
 

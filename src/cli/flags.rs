@@ -1,9 +1,8 @@
 //! What the flags say, typed; and how it overrides a configuration file.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::options::{self, Options};
+use crate::config::options::{CertFiles, Options, RouteUrl, Secret, TlsConfig};
 use crate::limits;
 
 /// The flags that were given. `None` is a flag that was not, and leaves the file's value alone.
@@ -16,8 +15,8 @@ pub struct Flags {
 
     /// Host name or address on which clients are accepted.
     pub host: Option<String>,
-    /// Client port; 0 lets the system choose one.
-    pub port: Option<u16>,
+    /// Client port; [`Port::Off`] is the default one, whatever the file says.
+    pub port: Option<Port>,
     /// Name in INFO and monitoring.
     pub server_name: Option<String>,
     /// Worker threads.
@@ -77,16 +76,13 @@ pub struct Flags {
     /// The cluster's name.
     pub cluster_name: Option<String>,
     /// URLs of routes to open; an empty list clears the file's.
-    pub routes: Option<Vec<String>>,
+    pub routes: Option<Vec<RouteUrl>>,
     /// Tell clients nothing about the other servers.
     pub no_advertise: Option<bool>,
     /// Address that other servers are told instead of the server's own.
     pub cluster_advertise: Option<String>,
     /// Attempts to open a route that was learned from another server.
-    pub connect_retries: Option<i32>,
-
-    /// Port for profiling.
-    pub profile: Option<Port>,
+    pub connect_retries: Option<u32>,
 }
 
 /// A port for something that can be off.
@@ -116,30 +112,28 @@ pub enum ClusterListen {
     Off,
 }
 
-/// A password or token; its debug text does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[REDACTED]")
-    }
-}
-
 impl Flags {
     /// Overrides `options`, which hold what the configuration file says, by every flag that was given.
-    pub fn apply(&self, options: &mut Options) {
+    ///
+    /// # Errors
+    ///
+    /// What the flags and the file together lack.
+    pub fn apply(&self, options: &mut Options) -> Result<(), String> {
         if let Some(host) = &self.host {
-            options.host = if host.is_empty() {
-                limits::HOST.into()
-            } else {
-                host.clone()
-            };
+            options.host = host_or_all(host);
         }
-        replace(&mut options.port, self.port);
-        if let Some(name) = &self.server_name {
-            options.server_name = Some(name.clone()).filter(|name| !name.is_empty());
-        }
+        replace(
+            &mut options.port,
+            self.port.map(|port| match port {
+                Port::Any => 0,
+                Port::Fixed(port) => port,
+                Port::Off => limits::PORT,
+            }),
+        );
+        replace(
+            &mut options.server_name,
+            self.server_name.as_deref().map(text),
+        );
         if self.workers.is_some() {
             options.workers = self.workers;
         }
@@ -148,30 +142,117 @@ impl Flags {
             &mut options.ports_file_dir,
             self.ports_file_dir.as_deref().map(path),
         );
-        self.apply_credentials(options);
+        replace(&mut options.http_port, self.http_port.map(Port::number));
+        replace(&mut options.https_port, self.https_port.map(Port::number));
+        replace(
+            &mut options.client_advertise,
+            self.client_advertise.as_deref().map(text),
+        );
         self.apply_logging(options);
-    }
-
-    fn apply_credentials(&self, options: &mut Options) {
-        let secret =
-            |Secret(text): &Secret| Some(options::Secret::new(text)).filter(|_| !text.is_empty());
-        let user = self.user.as_ref();
-        let user = user.map(|user| Some(user.clone()).filter(|user| !user.is_empty()));
-        replace(&mut options.user, user);
-        replace(&mut options.password, self.pass.as_ref().map(secret));
-        replace(&mut options.auth_token, self.auth.as_ref().map(secret));
+        self.apply_credentials(options);
+        self.apply_tls(options)?;
+        self.apply_cluster(options)
     }
 
     fn apply_logging(&self, options: &mut Options) {
         replace(&mut options.log_file, self.log_file.as_deref().map(path));
+        replace(
+            &mut options.log_size_limit,
+            self.log_size_limit
+                .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0)),
+        );
         replace(&mut options.logtime, self.logtime);
         replace(&mut options.logtime_utc, self.logtime_utc);
+        replace(&mut options.syslog, self.syslog);
+        replace(
+            &mut options.remote_syslog,
+            self.remote_syslog.as_deref().map(text),
+        );
         replace(&mut options.debug, self.debug);
         replace(&mut options.trace, self.trace);
+        replace(&mut options.trace_verbose, self.trace_verbose);
         let bytes_max = self
             .max_traced_msg_len
             .map(|bytes| Some(bytes).filter(|bytes| *bytes > 0));
         replace(&mut options.max_traced_msg_len, bytes_max);
+    }
+
+    fn apply_credentials(&self, options: &mut Options) {
+        let secret =
+            |secret: &Secret| Some(secret.clone()).filter(|secret| !secret.reveal().is_empty());
+        replace(&mut options.user, self.user.as_deref().map(text));
+        replace(&mut options.password, self.pass.as_ref().map(secret));
+        replace(&mut options.auth_token, self.auth.as_ref().map(secret));
+    }
+
+    /// Any of these flags replaces all that the file says of TLS.
+    fn apply_tls(&self, options: &mut Options) -> Result<(), String> {
+        if self.tls == Some(false) {
+            options.tls = None;
+            return Ok(());
+        }
+        let files = [&self.tls_cert, &self.tls_key, &self.tls_ca_cert];
+        let is_on = self.tls.is_some() || self.tls_verify == Some(true);
+        if !is_on && files.iter().all(|file| file.is_none()) {
+            return Ok(());
+        }
+        let given = |file: &Option<PathBuf>| file.as_deref().and_then(path);
+        let needed = |file, what| {
+            given(file).ok_or_else(|| format!("TLS Server {what} must be present and valid"))
+        };
+        options.tls = Some(TlsConfig {
+            certs: vec![CertFiles {
+                cert_file: needed(&self.tls_cert, "certificate")?,
+                key_file: needed(&self.tls_key, "private key")?,
+            }],
+            ca_file: given(&self.tls_ca_cert),
+            verify: self.tls_verify == Some(true),
+            ..TlsConfig::default()
+        });
+        Ok(())
+    }
+
+    fn apply_cluster(&self, options: &mut Options) -> Result<(), String> {
+        let cluster = &mut options.cluster;
+        match &self.cluster {
+            None => {}
+            Some(ClusterListen::Off) => cluster.port = None,
+            Some(ClusterListen::At {
+                host,
+                port,
+                credentials,
+            }) => {
+                cluster.host = host_or_all(host);
+                cluster.port = port.number();
+                (cluster.user, cluster.password) = credentials.clone().unzip();
+            }
+        }
+        replace(&mut cluster.name, self.cluster_name.as_deref().map(text));
+        replace(&mut cluster.no_advertise, self.no_advertise);
+        replace(
+            &mut cluster.advertise,
+            self.cluster_advertise.as_deref().map(text),
+        );
+        replace(&mut cluster.connect_retries, self.connect_retries);
+        if let Some(routes) = &self.routes {
+            if !routes.is_empty() && cluster.port.is_none() {
+                let needed = "solicited routes require cluster capabilities, e.g. --cluster";
+                return Err(needed.into());
+            }
+            cluster.routes.clone_from(routes);
+        }
+        Ok(())
+    }
+}
+
+impl Port {
+    /// As options have it: 0 lets the system choose one.
+    fn number(self) -> Option<u16> {
+        match self {
+            Port::Any => Some(0),
+            Port::Fixed(port) => Some(port),
+            Port::Off => None,
+        }
     }
 }
 
@@ -179,6 +260,19 @@ fn replace<T>(option: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *option = value;
     }
+}
+
+fn host_or_all(host: &str) -> String {
+    if host.is_empty() {
+        limits::HOST.into()
+    } else {
+        host.into()
+    }
+}
+
+/// An option's text: an empty one is none.
+fn text(text: &str) -> Option<String> {
+    Some(text.into()).filter(|text: &String| !text.is_empty())
 }
 
 /// An option's path: an empty one is none.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
-pub use self::flags::{ClusterListen, Flags, Port, Secret};
+pub use self::flags::{ClusterListen, Flags, Port};
 pub use self::signal::{SignalError, send_signal};
 use self::table::{Flag, GROUPS, Value};
 use self::value::{IntegerError, parse_bool, parse_integer};

@@ -4,8 +4,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::Invocation;
-use super::flags::{Port, Secret};
-use super::value::parse_cluster;
+use super::flags::Port;
+use super::value::{parse_cluster, parse_routes};
+use crate::config::options::Secret;
 use crate::limits::WORKERS_MAX;
 
 /// Flags that belong together, under a title of the help text.
@@ -95,9 +96,9 @@ static SERVER: &[Flag] = &[
     flag(
         &["p", "port"],
         Value::Integer("port", PORTS, |to, port| {
-            to.flags.port = Some(u16::try_from(port).unwrap_or(0))
+            to.flags.port = Some(optional_port(port))
         }),
-        "accept clients at this port (default: 4222; -1 or 0: any free one)",
+        "accept clients at this port (default: 4222; -1: any free one)",
     ),
     flag(
         &["n", "name", "server_name"],
@@ -276,13 +277,15 @@ static AUTHORIZATION: &[Flag] = &[
     flag(
         &["pass"],
         Value::Text("password", |to, password| {
-            to.flags.pass = Some(Secret(password))
+            to.flags.pass = Some(Secret::new(password))
         }),
         "password that clients must give",
     ),
     flag(
         &["auth"],
-        Value::Text("token", |to, token| to.flags.auth = Some(Secret(token))),
+        Value::Text("token", |to, token| {
+            to.flags.auth = Some(Secret::new(token))
+        }),
         "token that clients must give",
     ),
 ];
@@ -318,8 +321,9 @@ static TLS: &[Flag] = &[
 static CLUSTER: &[Flag] = &[
     flag(
         &["routes"],
-        Value::Text("url,url", |to, urls| {
-            to.flags.routes = Some(route_list(&urls))
+        Value::Checked("url,url", |to, urls| {
+            to.flags.routes = Some(parse_routes(urls)?);
+            Ok(())
         }),
         "open routes to these servers",
     ),
@@ -351,7 +355,7 @@ static CLUSTER: &[Flag] = &[
     flag(
         &["connect_retries"],
         Value::Integer("number", 0..=i32::MAX as i64, |to, number| {
-            to.flags.connect_retries = i32::try_from(number).ok()
+            to.flags.connect_retries = u32::try_from(number).ok()
         }),
         "attempts to open a route that another server told of",
     ),
@@ -359,10 +363,11 @@ static CLUSTER: &[Flag] = &[
 
 static PROFILING: &[Flag] = &[flag(
     &["profile"],
-    Value::Integer("port", PORTS, |to, port| {
-        to.flags.profile = Some(optional_port(port))
-    }),
-    "port for profiling over HTTP",
+    Value::Unsupported {
+        argument: Some("port"),
+        why: "midge has no profiling port",
+    },
+    "",
 )];
 
 static COMMON: &[Flag] = &[
@@ -390,12 +395,4 @@ fn optional_port(number: i64) -> Port {
         Ok(port) => Port::Fixed(port),
         Err(_) => Port::Any,
     }
-}
-
-fn route_list(urls: &str) -> Vec<String> {
-    urls.split(',')
-        .map(str::trim)
-        .filter(|url| !url.is_empty())
-        .map(str::to_string)
-        .collect()
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::options::Options;
+use crate::config::options::{CertFiles, Options, RouteUrl, Secret, TlsConfig};
 
 fn parsed(line: &[&str]) -> Result<Command, CliError> {
     parse(line.iter().map(OsString::from))
@@ -19,13 +19,21 @@ fn error(line: &[&str]) -> String {
     error.to_string().replace(" (try `midge --help`)", "")
 }
 
+fn routes(urls: &[&str]) -> Vec<RouteUrl> {
+    urls.iter()
+        .map(|url| RouteUrl::parse(url).unwrap())
+        .collect()
+}
+
 /// Each flag, under each of its names, and what it does to the flags.
 #[test]
 fn every_flag_of_the_table_is_understood_under_all_its_names() {
     type Case = (&'static [&'static str], &'static str, fn(&mut Flags));
     let cases: &[Case] = &[
         (&["a", "addr", "net"], "h", |to| to.host = Some("h".into())),
-        (&["p", "port"], "16001", |to| to.port = Some(16001)),
+        (&["p", "port"], "16001", |to| {
+            to.port = Some(Port::Fixed(16001))
+        }),
         (&["n", "name", "server_name"], "x", |to| {
             to.server_name = Some("x".into())
         }),
@@ -55,8 +63,8 @@ fn every_flag_of_the_table_is_understood_under_all_its_names() {
             to.max_traced_msg_len = Some(5)
         }),
         (&["user"], "u", |to| to.user = Some("u".into())),
-        (&["pass"], "-p", |to| to.pass = Some(Secret("-p".into()))),
-        (&["auth"], "a=b", |to| to.auth = Some(Secret("a=b".into()))),
+        (&["pass"], "-p", |to| to.pass = Some(Secret::new("-p"))),
+        (&["auth"], "a=b", |to| to.auth = Some(Secret::new("a=b"))),
         (&["tlscert"], "f", |to| to.tls_cert = Some("f".into())),
         (&["tlskey"], "f", |to| to.tls_key = Some("f".into())),
         (&["tlscacert"], "f", |to| to.tls_ca_cert = Some("f".into())),
@@ -71,13 +79,12 @@ fn every_flag_of_the_table_is_understood_under_all_its_names() {
             to.cluster_name = Some("C".into())
         }),
         (&["routes"], " nats://a:1 , nats://b:2,", |to| {
-            to.routes = Some(vec!["nats://a:1".into(), "nats://b:2".into()]);
+            to.routes = Some(routes(&["nats://a:1", "nats://b:2"]));
         }),
         (&["cluster_advertise"], "h:1", |to| {
             to.cluster_advertise = Some("h:1".into())
         }),
         (&["connect_retries"], "7", |to| to.connect_retries = Some(7)),
-        (&["profile"], "0", |to| to.profile = Some(Port::Off)),
     ];
     for (names, value, set) in cases {
         let mut expected = Flags::default();
@@ -168,8 +175,11 @@ fn the_table_in_the_documentation_has_no_flag_that_is_missing_here() {
 
 #[test]
 fn the_last_of_repeated_flags_wins_whatever_its_name() {
-    assert_eq!(flags(&["-p", "1", "--port=2", "-p=3"]).port, Some(3));
-    assert_eq!(flags(&["--port=3", "-p", "1"]).port, Some(1));
+    assert_eq!(
+        flags(&["-p", "1", "--port=2", "-p=3"]).port,
+        Some(Port::Fixed(3))
+    );
+    assert_eq!(flags(&["--port=3", "-p", "1"]).port, Some(Port::Fixed(1)));
     let mixed = flags(&["-DV", "-D=false"]);
     assert_eq!((mixed.debug, mixed.trace), (Some(false), Some(true)));
     let mixed = flags(&["-D=false", "-DV"]);
@@ -348,7 +358,7 @@ fn flags_override_the_file_also_with_false_and_absent_ones_do_not() {
     };
     let after = |line: &[&str]| {
         let mut options = file.clone();
-        flags(line).apply(&mut options);
+        assert_eq!(flags(line).apply(&mut options), Ok(()));
         options
     };
     assert_eq!(after(&[]), file);
@@ -385,7 +395,7 @@ fn flags_override_the_file_also_with_false_and_absent_ones_do_not() {
     assert_eq!(
         after(&["-p", "0"]),
         Options {
-            port: 0,
+            port: 4222,
             ..same.clone()
         }
     );
@@ -441,6 +451,163 @@ fn flags_override_the_file_also_with_false_and_absent_ones_do_not() {
             ..same
         }
     );
+}
+
+/// What the flags make of `options`.
+fn applied(options: &Options, line: &[&str]) -> Result<Options, String> {
+    let mut options = options.clone();
+    flags(line).apply(&mut options).map(|()| options)
+}
+
+#[test]
+fn monitoring_ports_keep_the_hosts_of_the_file() {
+    let file = Options {
+        http_host: Some("h".into()),
+        http_port: Some(1),
+        ..Options::default()
+    };
+    let port = |line: &[&str]| {
+        let options = applied(&file, line).unwrap();
+        assert_eq!(options.http_host.as_deref(), Some("h"));
+        (options.http_port, options.https_port)
+    };
+    assert_eq!(port(&["-m", "8222"]), (Some(8222), None));
+    assert_eq!(port(&["-m", "-1"]), (Some(0), None));
+    assert_eq!(port(&["-m", "0", "-ms", "8443"]), (None, Some(8443)));
+}
+
+#[test]
+fn credentials_and_log_sinks_come_from_flags_and_empty_ones_reset() {
+    let options = applied(
+        &Options::default(),
+        &[
+            "--user",
+            "u",
+            "--pass",
+            "p",
+            "--auth",
+            "t",
+            "-s",
+            "-r",
+            "udp://h:1",
+            "--log_size_limit",
+            "9",
+            "--client_advertise",
+            "h:1",
+            "-VV",
+        ],
+    )
+    .unwrap();
+    assert_eq!(options.user.as_deref(), Some("u"));
+    assert_eq!(options.password, Some(Secret::new("p")));
+    assert_eq!(options.auth_token, Some(Secret::new("t")));
+    assert_eq!(options.remote_syslog.as_deref(), Some("udp://h:1"));
+    assert_eq!(options.client_advertise.as_deref(), Some("h:1"));
+    assert_eq!(options.log_size_limit, Some(9));
+    assert!(options.syslog && options.trace && options.trace_verbose);
+    let reset = [
+        "--user",
+        "",
+        "--pass",
+        "",
+        "--auth",
+        "",
+        "-s=false",
+        "-r",
+        "",
+        "--log_size_limit",
+        "0",
+        "--client_advertise",
+        "",
+        "-VV=false",
+    ];
+    assert_eq!(applied(&options, &reset), Ok(Options::default()));
+}
+
+#[test]
+fn tls_flags_replace_the_whole_block_and_need_certificate_and_key() {
+    let file = Options {
+        tls: Some(TlsConfig {
+            verify_and_map: true,
+            ..TlsConfig::default()
+        }),
+        ..Options::default()
+    };
+    assert_eq!(
+        applied(&file, &["--tls=false", "--tlscert", "c"])
+            .unwrap()
+            .tls,
+        None
+    );
+    let expected = |verify, ca: Option<&str>| {
+        Some(TlsConfig {
+            certs: vec![CertFiles {
+                cert_file: "c".into(),
+                key_file: "k".into(),
+            }],
+            ca_file: ca.map(PathBuf::from),
+            verify,
+            ..TlsConfig::default()
+        })
+    };
+    let pair = ["--tlscert", "c", "--tlskey", "k"];
+    assert_eq!(applied(&file, &pair).unwrap().tls, expected(false, None));
+    let verify = [&pair[..], &["--tlsverify", "--tlscacert", "a"]].concat();
+    assert_eq!(
+        applied(&file, &verify).unwrap().tls,
+        expected(true, Some("a"))
+    );
+    for (line, what) in [
+        (&["--tls"][..], "certificate"),
+        (&["--tlsverify"], "certificate"),
+        (&["--tlscert", "c"], "private key"),
+    ] {
+        let expected = format!("TLS Server {what} must be present and valid");
+        assert_eq!(applied(&file, line), Err(expected));
+    }
+}
+
+#[test]
+fn cluster_flags_replace_address_and_login() {
+    let mut file = Options::default();
+    file.cluster.port = Some(1);
+    file.cluster.user = Some("file".into());
+    file.cluster.password = Some(Secret::new("file"));
+    file.cluster.routes = routes(&["nats://file:1"]);
+    let cluster = |line: &[&str]| applied(&file, line).unwrap().cluster;
+    let at = cluster(&["--cluster", "nats://u:p@h:2", "--cluster_name", "C"]);
+    assert_eq!((at.host.as_str(), at.port), ("h", Some(2)));
+    assert_eq!(at.name.as_deref(), Some("C"));
+    assert_eq!(
+        (at.user, at.password),
+        (Some("u".into()), Some(Secret::new("p")))
+    );
+    let bare = cluster(&["--cluster", "nats://:-1", "--routes", "nats://a:1"]);
+    assert_eq!((bare.host.as_str(), bare.port), ("0.0.0.0", Some(0)));
+    assert_eq!((bare.user, bare.password), (None, None));
+    assert_eq!(bare.routes, routes(&["nats://a:1"]));
+    assert_eq!(cluster(&["--cluster", ""]).port, None);
+    assert_eq!(cluster(&["--routes", ""]).routes, []);
+    assert!(applied(&Options::default(), &["--routes", "nats://a:1"]).is_err());
+    let rest = cluster(&[
+        "--no_advertise",
+        "--cluster_advertise",
+        "x:1",
+        "--connect_retries",
+        "3",
+    ]);
+    assert!(rest.no_advertise);
+    assert_eq!(
+        (rest.advertise.as_deref(), rest.connect_retries),
+        (Some("x:1"), 3)
+    );
+}
+
+#[test]
+fn a_bad_route_is_an_error_that_does_not_show_its_password() {
+    let text = error(&["--routes", "nats://u:hunter2@h"]);
+    assert!(text.starts_with("invalid value for flag -routes"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[test]

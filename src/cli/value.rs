@@ -1,6 +1,7 @@
 //! The spellings of numbers, switches and addresses on the command line.
 
-use super::flags::{ClusterListen, Port, Secret};
+use super::flags::{ClusterListen, Port};
+use crate::config::options::{RouteUrl, Secret};
 
 /// Why a text is no number.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub(super) fn parse_cluster(text: &str) -> Result<ClusterListen, String> {
             let password = percent_decoded(password).ok_or("the password has a bad % escape")?;
             Some((
                 percent_decoded(user).ok_or("the user has a bad % escape")?,
-                Secret(password),
+                Secret::new(password),
             ))
         }
     };
@@ -76,6 +77,14 @@ pub(super) fn parse_cluster(text: &str) -> Result<ClusterListen, String> {
         port,
         credentials,
     })
+}
+
+/// Reads URLs with commas between them.
+pub(super) fn parse_routes(text: &str) -> Result<Vec<RouteUrl>, String> {
+    let urls = text.split(',').map(str::trim);
+    urls.filter(|url| !url.is_empty())
+        .map(|url| RouteUrl::parse(url).map_err(str::to_string))
+        .collect()
 }
 
 /// Splits `host:port`, the host perhaps an IPv6 address in brackets, or empty.
@@ -182,7 +191,7 @@ mod tests {
     fn a_cluster_address_may_hold_credentials() {
         let at = |host: &str, port, credentials: Option<(&str, &str)>| {
             let credentials =
-                credentials.map(|(user, password)| (user.into(), Secret(password.into())));
+                credentials.map(|(user, password)| (user.into(), Secret::new(password)));
             Ok(ClusterListen::At {
                 host: host.into(),
                 port,

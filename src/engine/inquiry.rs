@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Delivery, Engine, Peer, Sink};
 use crate::config::options::{Permissions, SubjectRules};
-use crate::proto::encode::Message;
+use crate::proto::encode::{Message, Parts};
 use crate::proto::frame::Publish;
 use crate::proto::info::PROTOCOL_VERSION;
 use crate::session::{Context, Who};
@@ -38,9 +38,15 @@ impl Engine {
             "data": user_info(peer),
         });
         let answer = answer.to_string();
-        let rest = format!("{}\r\n{answer}\r\n", answer.len());
-        let body_at = rest.len() - answer.len() - 2;
-        let message = Message::new(publish.reply, rest.as_bytes(), 0, body_at, 0);
+        let mut line = publish.reply.to_vec();
+        line.extend_from_slice(format!(" {}\r\n{answer}\r\n", answer.len()).as_bytes());
+        let parts = Parts {
+            subject_len: publish.reply.len(),
+            reply_len: 0,
+            body_at: line.len() - answer.len() - 2,
+            header_len: 0,
+        };
+        let message = Message::new(&line, parts);
         self.send(peer.account, &message, context.now, sink);
         delivery
     }

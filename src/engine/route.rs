@@ -101,7 +101,7 @@ impl Engine {
         };
         let matches = self.cache.find(
             account.index,
-            message.subject,
+            message.subject(),
             &account.trie,
             &account.generations,
         );
@@ -147,7 +147,7 @@ impl Engine {
             To::Member { sub, group } => {
                 if !round.local(sub) && letter.hops < HOPS_MAX {
                     if let Some(account) = self.broker.account(letter.account) {
-                        let subject = letter.message.subject;
+                        let subject = letter.message.subject();
                         let matches = self.cache.find(
                             account.index,
                             subject,
@@ -257,7 +257,7 @@ impl<S: Sink> Round<'_, S> {
         }
         if subscription.guarded {
             let guard = self.guards.get_mut(&subscription.conn);
-            let (subject, queue) = (self.message.subject, subscription.queue.as_deref());
+            let (subject, queue) = (self.message.subject(), subscription.queue.as_deref());
             if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
                 return false;
             }

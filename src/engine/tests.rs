@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::config::options::{Options, Secret};
+use crate::proto::encode::Parts;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
 
@@ -33,7 +34,7 @@ impl Sink for Collect {
         Delivery::Taken
     }
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
-        let subject = letter.message.subject.escape_ascii();
+        let subject = letter.message.subject().escape_ascii();
         self.letters
             .push((worker, format!("{subject} {:?}", letter.to)));
         Delivery::Taken
@@ -144,7 +145,15 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let gone = world.engines[0].subscriptions.find(0, b"1").unwrap();
     world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
     world.feed(0, a, "UNSUB 1\r\n");
-    let message = Message::new(b"a", b"1\r\nx\r\n", 0, 3, 0);
+    let message = Message::new(
+        b"a 1\r\nx\r\n",
+        Parts {
+            subject_len: 1,
+            reply_len: 0,
+            body_at: 5,
+            header_len: 0,
+        },
+    );
     let letter = Letter {
         account: 0,
         hops: 1,

@@ -246,6 +246,20 @@ impl Logger {
     ///
     /// [`LogError`] if the new sink cannot be opened; everything stays as it was.
     pub fn reconfigure(&self, options: &LogOptions) -> Result<(), LogError> {
+        self.reconfigure_after(options, || {})
+    }
+
+    /// As [`reconfigure`](Logger::reconfigure), with some last lines to the old sink: `announce` is called once
+    /// nothing can fail any more.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] if the new sink cannot be opened; everything stays as it was.
+    pub fn reconfigure_after(
+        &self,
+        options: &LogOptions,
+        announce: impl FnOnce(),
+    ) -> Result<(), LogError> {
         let is_own = matches!(self.core().sink, Sink::Discard | Sink::Writer(_));
         // Opened before the lock is taken: resolving a syslog server's name can take a while.
         let sink = if is_own {
@@ -253,6 +267,7 @@ impl Logger {
         } else {
             Some(Sink::open(options)?)
         };
+        announce();
         let mut core = self.core();
         if let Some(sink) = sink {
             core.sink = sink;

@@ -6,8 +6,11 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -15,8 +18,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::mailbox::{Command, Settings};
 use super::worker::Shared;
 use crate::config::options::Options;
+use crate::id;
 use crate::limits;
-use crate::log::{error, warn};
+use crate::log::{error, info, warn};
+use crate::rng::Rng;
 use crate::session::{Client, CloseReason};
 
 const LISTENER: Token = Token(0);
@@ -33,6 +38,27 @@ pub struct Listener(TcpListener);
 pub struct Control {
     waker: Waker,
     stopping: AtomicBool,
+    orders: Mutex<Vec<(Order, Sender<()>)>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    CloseListener,
+    Settings(Arc<Settings>),
+}
+
+/// What the control thread does again and again to show that it is alive.
+pub struct Heartbeat {
+    /// The time between two beats.
+    pub interval: Duration,
+    /// One beat.
+    pub beat: Box<dyn FnMut() + Send>,
+}
+
+impl fmt::Debug for Heartbeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Heartbeat every {:?}", self.interval)
+    }
 }
 
 impl Listener {
@@ -77,15 +103,49 @@ impl Control {
         let _ = self.waker.wake();
         true
     }
+
+    /// Stops accepting. Whoever connects after this is refused by the system.
+    pub fn close_listener(&self) {
+        self.order(Order::CloseListener);
+    }
+
+    /// Goes over to other limits. Connections beyond them are on their way out after this.
+    pub fn settings(&self, settings: Arc<Settings>) {
+        self.order(Order::Settings(settings));
+    }
+
+    /// Gives an order, and waits until it is carried out, or nobody is left to do so.
+    fn order(&self, order: Order) {
+        let (done, is_done) = mpsc::channel();
+        {
+            let mut orders = self.orders();
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            orders.push((order, done));
+        }
+        let _ = self.waker.wake();
+        // An error is the end of the control thread, which carries nothing out any more.
+        let _ = is_done.recv();
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Vec<(Order, Sender<()>)>> {
+        self.orders.lock().expect("no thread panics and lives on")
+    }
 }
 
 /// The control thread's state.
 pub struct Acceptor {
     poll: Poll,
-    listener: TcpListener,
+    /// Absent once nobody is to be accepted any more.
+    listener: Option<TcpListener>,
     shared: Arc<Shared>,
     control: Arc<Control>,
+    settings: Arc<Settings>,
+    /// Descriptors that the process may open.
+    descriptors: usize,
     connections_max: usize,
+    heartbeat: Option<Heartbeat>,
     spare: Option<File>,
     last_id: u64,
     /// Descriptors have run out, and the log says so.
@@ -101,8 +161,9 @@ impl Acceptor {
     pub fn new(
         listener: Listener,
         shared: Arc<Shared>,
-        settings: &Settings,
+        settings: Arc<Settings>,
         descriptors: usize,
+        heartbeat: Option<Heartbeat>,
     ) -> io::Result<(Self, Arc<Control>)> {
         let Listener(mut listener) = listener;
         let poll = Poll::new()?;
@@ -112,26 +173,22 @@ impl Acceptor {
         let control = Arc::new(Control {
             waker,
             stopping: AtomicBool::new(false),
+            orders: Mutex::default(),
         });
-        let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
-        let wanted = settings.options.max_connections.unwrap_or(usize::MAX);
-        if wanted > possible && settings.options.max_connections.is_some() {
-            let why = format!("the descriptor limit is {descriptors}");
-            warn!(
-                shared.log,
-                "max_connections of {wanted} lowered to {possible}: {why}"
-            );
-        }
-        let acceptor = Acceptor {
+        let mut acceptor = Acceptor {
             poll,
-            listener,
+            listener: Some(listener),
             shared,
             control: Arc::clone(&control),
-            connections_max: wanted.min(possible),
+            settings,
+            descriptors,
+            connections_max: 0,
+            heartbeat,
             spare: File::open("/dev/null").ok(),
             last_id: 0,
             exhausted: false,
         };
+        acceptor.limit_connections();
         Ok((acceptor, control))
     }
 
@@ -142,8 +199,17 @@ impl Acceptor {
     /// If the system refuses to poll, which ends the process.
     pub fn run(mut self) {
         let mut events = Events::with_capacity(8);
+        let mut next_beat = Instant::now();
         while !self.control.stopping.load(Ordering::SeqCst) {
-            match self.poll.poll(&mut events, None) {
+            let timeout = self.heartbeat.as_mut().map(|heartbeat| {
+                let now = Instant::now();
+                if next_beat <= now {
+                    (heartbeat.beat)();
+                    next_beat = now + heartbeat.interval;
+                }
+                next_beat - now
+            });
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     panic!("cannot poll: {error}")
                 }
@@ -152,12 +218,65 @@ impl Acceptor {
             if events.iter().any(|event| event.token() == LISTENER) {
                 self.accept_all();
             }
+            self.obey();
+        }
+        // Whoever waits for an order to be carried out need not any longer.
+        self.control.orders().clear();
+    }
+
+    fn obey(&mut self) {
+        let orders = mem::take(&mut *self.control.orders());
+        for (order, done) in orders {
+            match order {
+                Order::CloseListener => self.listener = None,
+                Order::Settings(settings) => {
+                    let old = mem::replace(&mut self.settings, settings);
+                    let now = self.settings.options.max_connections;
+                    if old.options.max_connections != now {
+                        self.limit_connections();
+                        self.close_surplus();
+                    }
+                }
+            }
+            // Whoever gave it may have lost interest.
+            let _ = done.send(());
+        }
+    }
+
+    /// Works out how many connections there may be.
+    fn limit_connections(&mut self) {
+        let possible = self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        self.connections_max = possible;
+        if let Some(wanted) = self.settings.options.max_connections {
+            self.connections_max = wanted.min(possible);
+            if wanted > possible {
+                let why = format!("the descriptor limit is {}", self.descriptors);
+                warn!(
+                    self.shared.log,
+                    "max_connections of {wanted} lowered to {possible}: {why}"
+                );
+            }
+        }
+    }
+
+    /// Closes connections that there may not be any longer.
+    fn close_surplus(&self) {
+        let count = self.shared.connection_count();
+        let surplus = count.saturating_sub(self.connections_max);
+        if surplus > 0 {
+            let mut rng = Rng::seeded(id::seed());
+            self.shared
+                .close_some(surplus, CloseReason::Connections, &mut rng);
+            info!(
+                self.shared.log,
+                "Closed {surplus} connections to fall within max_connections"
+            );
         }
     }
 
     fn accept_all(&mut self) {
-        loop {
-            match self.listener.accept() {
+        while let Some(listener) = &self.listener {
+            match listener.accept() {
                 Ok((socket, addr)) => self.place(socket, addr),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_exhaustion(&error) => {
@@ -188,10 +307,17 @@ impl Acceptor {
         };
         self.last_id += 1;
         let session = Box::new(Client::new(self.last_id, addr));
-        let refuse = (all >= self.connections_max).then_some(CloseReason::Connections);
-        if refuse.is_some() {
-            error!(self.shared.log, "{session} - maximum connections exceeded");
+        let excess = if all >= self.connections_max {
+            Some("maximum connections exceeded")
+        } else if self.is_short_of_memory() {
+            Some("memory limit exceeded, no new connections")
+        } else {
+            None
+        };
+        if let Some(excess) = excess {
+            error!(self.shared.log, "{session} - {excess}");
         }
+        let refuse = excess.map(|_| CloseReason::Connections);
         // Small messages must not wait for an acknowledgement of earlier ones. Without it all works, only later.
         let _ = socket.set_nodelay(true);
         self.shared.connections[worker].fetch_add(1, Ordering::Relaxed);
@@ -200,6 +326,11 @@ impl Acceptor {
             session,
             refuse,
         });
+    }
+
+    fn is_short_of_memory(&self) -> bool {
+        let limit = self.settings.options.memory_limit;
+        limit.is_some_and(|limit| self.shared.buffered_bytes() > limit)
     }
 
     /// Accepts one connection on the spare descriptor, to close it; false if even that cannot be done.
@@ -212,7 +343,8 @@ impl Acceptor {
             );
         }
         let had_spare = self.spare.take().is_some();
-        let shed = self.listener.accept().is_ok();
+        let listener = self.listener.as_ref();
+        let shed = listener.is_some_and(|listener| listener.accept().is_ok());
         self.spare = File::open("/dev/null").ok();
         had_spare && shed
     }

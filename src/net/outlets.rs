@@ -105,6 +105,29 @@ impl Outlets {
         self.slots.get_mut(conn as usize)?.as_mut()
     }
 
+    /// Memory that all queues take.
+    pub(super) fn memory(&self) -> usize {
+        self.slots.iter().flatten().map(Outlet::memory).sum()
+    }
+
+    /// The connection with the longest queue among those whose socket takes nothing.
+    pub(super) fn slowest(&self) -> Option<u32> {
+        let slow = (0..).zip(&self.slots).filter_map(|(conn, outlet)| {
+            let outlet = outlet.as_ref()?;
+            let is_slow = outlet.blocked_since().is_some() && !outlet.closing;
+            is_slow.then(|| (outlet.memory(), conn))
+        });
+        slow.max().map(|(_, conn)| conn)
+    }
+
+    /// Drops what is queued for a connection, and marks it as ending.
+    pub(super) fn give_up(&mut self, conn: u32, reason: CloseReason) {
+        if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) {
+            outlet.discard(&mut self.pool);
+        }
+        self.doom(conn, reason);
+    }
+
     /// Gives memory back that a crowd needed, when all have left.
     pub(super) fn shrink(&mut self) {
         self.slots = Vec::new();
@@ -240,6 +263,14 @@ impl Outlets {
         Delivery::Filling
     }
 
+    /// Bytes to queue before they are written: enough for each connection to make a write worth it, and few enough to
+    /// be in the cache still.
+    #[inline]
+    fn turn_bytes(&self) -> usize {
+        let worthwhile = self.listed.len() * limits::WRITE_BYTES;
+        worthwhile.clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
+    }
+
     /// Pending bytes above which producers pause.
     #[inline]
     fn crowded_at(&self) -> usize {
@@ -290,15 +321,15 @@ impl Sink for Outlets {
             self.listed.push(conn);
         }
         if self.tracing {
-            let max = self.settings.options.max_traced_msg_len;
             let label = self
                 .get(conn)
                 .map(|outlet| outlet.label.to_string())
                 .unwrap_or_default();
-            trace::delivered(&self.shared.log, &label, sid, headers, message, max);
+            let (log, options) = (&self.shared.log, &self.settings.options);
+            trace::delivered(log, &label, sid, headers, message, options);
         }
         self.produced += pending - before;
-        if self.produced > limits::TURN_BYTES_MAX {
+        if self.produced > self.turn_bytes() {
             self.flush_all();
         }
         if pending > crowded_at {
@@ -334,12 +365,7 @@ impl Sink for Outlets {
     #[inline]
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
         if self.tracing {
-            trace::inbound(
-                &self.shared.log,
-                session,
-                frame,
-                self.settings.options.max_traced_msg_len,
-            );
+            trace::inbound(&self.shared.log, session, frame, &self.settings.options);
         }
     }
 

@@ -1,17 +1,13 @@
 //! Protocol lines for the log, at level TRC.
 
+use crate::config::options::Options;
 use crate::log::{Logger, quote, redact_connect, trace};
 use crate::proto::encode::Message;
 use crate::proto::frame::Frame;
 use crate::session::Client;
 
 /// Logs an operation that came in.
-pub(super) fn inbound(
-    log: &Logger,
-    session: &Client,
-    frame: &Frame<'_>,
-    payload_max: Option<usize>,
-) {
+pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options: &Options) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let line = match *frame {
         Frame::Connect(json) => format!("CONNECT {}", redact_connect(json)),
@@ -52,7 +48,10 @@ pub(super) fn inbound(
     };
     trace!(log, "{session} - <<- [{line}]");
     if let Frame::Publish(publish) = frame {
-        payload(log, session, "<<-", publish.body, payload_max);
+        let (body, header_len) = (publish.body, publish.header_len);
+        if let Some(shown) = payload(body, header_len, options) {
+            trace!(log, "{session} - <<- MSG_PAYLOAD: [{shown}]");
+        }
     }
 }
 
@@ -63,24 +62,24 @@ pub(super) fn delivered(
     sid: &[u8],
     headers: bool,
     message: &Message<'_>,
-    max: Option<usize>,
+    options: &Options,
 ) {
-    let mut head = Vec::new();
-    let rest = message.head(sid, headers, &mut head);
-    let line_end = memchr::memchr(b'\r', rest)
-        .filter(|_| rest.len() == message.rest.len())
-        .unwrap_or(0);
-    head.extend_from_slice(rest.get(..line_end).unwrap_or_default());
-    trace!(
-        log,
-        "{to} - ->> [{}]",
-        String::from_utf8_lossy(&head).trim_end()
-    );
-    let with_headers = if headers { 0 } else { message.header_len };
-    let body = message.body().get(with_headers..).unwrap_or_default();
-    if body.len() > 2 {
-        let body = body.strip_suffix(b"\r\n").unwrap_or(body);
-        trace!(log, "{to} - ->> MSG_PAYLOAD: [{}]", quote(body, max));
+    let mut bytes = Vec::new();
+    let rest = message.head(sid, headers, &mut bytes);
+    bytes.extend_from_slice(rest);
+    let line = bytes
+        .split(|&byte| byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    trace!(log, "{to} - ->> [{}]", String::from_utf8_lossy(line));
+    let (skipped, header_len) = if headers {
+        (0, message.header_len())
+    } else {
+        (message.header_len(), 0)
+    };
+    let body = message.body().get(skipped..).unwrap_or_default();
+    if let Some(shown) = payload(body, header_len, options) {
+        trace!(log, "{to} - ->> MSG_PAYLOAD: [{shown}]");
     }
 }
 
@@ -100,13 +99,12 @@ pub(super) fn answered(log: &Logger, session: &str, bytes: &[u8]) {
     }
 }
 
-fn payload(log: &Logger, session: &Client, arrow: &str, body: &[u8], max: Option<usize>) {
-    let body = body.strip_suffix(b"\r\n").unwrap_or(body);
-    if !body.is_empty() {
-        trace!(
-            log,
-            "{session} - {arrow} MSG_PAYLOAD: [{}]",
-            quote(body, max)
-        );
-    }
+/// What is shown of a message's body, which begins with its headers and ends with CRLF; nothing if that is empty.
+fn payload(body: &[u8], header_len: usize, options: &Options) -> Option<String> {
+    let shown = if options.trace_headers {
+        body.get(..header_len).unwrap_or_default().trim_ascii_end()
+    } else {
+        body.strip_suffix(b"\r\n").unwrap_or(body)
+    };
+    (!shown.is_empty()).then(|| quote(shown, options.max_traced_msg_len))
 }

@@ -51,6 +51,47 @@ pub struct Shared {
     pub slow_consumers: AtomicUsize,
     /// Checks passwords.
     pub verifier: Verifier,
+    /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
+    pub buffered: AtomicUsize,
+}
+
+impl Shared {
+    /// Connections of all workers.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        let counts = self.connections.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes that wait somewhere between two sockets.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let mailboxes: usize = self.mailboxes.iter().map(Mailbox::backlog).sum();
+        self.buffered.load(Ordering::Relaxed) + mailboxes
+    }
+
+    /// Has `count` connections closed, any of them as likely as the others.
+    pub fn close_some(&self, count: usize, reason: CloseReason, rng: &mut Rng) {
+        let counts = self.connections.iter();
+        let mut left: Vec<usize> = counts.map(|count| count.load(Ordering::Relaxed)).collect();
+        let mut chosen = vec![0; left.len()];
+        for _ in 0..count {
+            let mut at = rng.below(left.iter().sum());
+            for (left, chosen) in left.iter_mut().zip(&mut chosen) {
+                if at < *left {
+                    *left -= 1;
+                    *chosen += 1;
+                    break;
+                }
+                at -= *left;
+            }
+        }
+        for (mailbox, &count) in self.mailboxes.iter().zip(&chosen) {
+            if count > 0 {
+                mailbox.command(Command::Close { count, reason });
+            }
+        }
+    }
 }
 
 /// The receiving side of a connection.
@@ -100,6 +141,8 @@ pub struct Worker {
     trim_at: Option<Instant>,
     /// When the server is stopping: until when clients may take what is queued for them.
     stopping: Option<Instant>,
+    /// This worker's part of [`Shared::buffered`].
+    buffered: usize,
 }
 
 impl Worker {
@@ -129,6 +172,7 @@ impl Worker {
             mail: Mail::default(),
             trim_at: None,
             stopping: None,
+            buffered: 0,
         }
     }
 
@@ -156,6 +200,7 @@ impl Worker {
             }
             self.serve_ready();
             self.finish_turn();
+            self.keep_budget();
             self.fire_timers();
             if self.is_done() {
                 return;
@@ -277,6 +322,14 @@ impl Worker {
             }
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
+            Command::Close { count, reason } => self.close_some(count, reason),
+            Command::Settings { settings, inform } => {
+                self.outlets.settings = Arc::clone(&settings);
+                self.settings = settings;
+                if inform {
+                    self.inform();
+                }
+            }
             Command::Stop => {
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
@@ -288,6 +341,38 @@ impl Worker {
 
     fn slots(&self) -> Vec<u32> {
         self.connections.iter().map(|(key, _)| slot(key)).collect()
+    }
+
+    fn close_some(&mut self, count: usize, reason: CloseReason) {
+        let open = self
+            .connections
+            .iter()
+            .filter(|(_, it)| it.closing.is_none());
+        let mut open: Vec<u32> = open.map(|(key, _)| slot(key)).collect();
+        for _ in 0..count.min(open.len()) {
+            let conn = open.swap_remove(self.rng.below(open.len()));
+            self.end_with_text(conn, reason);
+        }
+    }
+
+    /// Sends INFO to every client that takes one at any time.
+    fn inform(&mut self) {
+        for conn in self.slots() {
+            let mut line = Vec::new();
+            let open = self.connections.get(conn as usize);
+            if let Some(connection) = open.filter(|it| it.closing.is_none()) {
+                let lame_duck = self.settings.info.lame_duck;
+                let session = &connection.peer.session;
+                session.notify(
+                    &context(&self.settings, self.outlets.now),
+                    lame_duck,
+                    &mut line,
+                );
+            }
+            if !line.is_empty() {
+                self.send(conn, &line);
+            }
+        }
     }
 
     // ---- the life of a connection ----
@@ -494,13 +579,15 @@ impl Worker {
                 let text = reason.wire_text().unwrap_or_default();
                 error!(log, "{session} - {text}");
             }
+            CloseReason::SlowConsumerMemory => {
+                let limit = options.memory_limit.unwrap_or_default();
+                let what = format!("memory_limit of {limit} Exceeded");
+                info!(log, "{session} - Slow Consumer Detected: {what}");
+            }
             CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
             _ => {}
         }
-        if matches!(
-            reason,
-            CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline
-        ) {
+        if is_slow_consumer(reason) {
             self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
         }
         debug!(log, "{session} - Client connection closed: {reason}");
@@ -555,10 +642,11 @@ impl Worker {
     }
 
     fn remove(&mut self, conn: u32) {
-        self.outlets.remove(conn);
+        // Before the socket goes: whoever sees its end may connect at once, and finds the place free.
         if self.connections.try_remove(conn as usize).is_some() {
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }
+        self.outlets.remove(conn);
         if self.connections.is_empty() {
             self.connections = Slab::new();
             self.outlets.shrink();
@@ -824,6 +912,40 @@ impl Worker {
         }
     }
 
+    /// Where memory is limited and all workers together hold too much of it, this one gives its slowest consumer up.
+    ///
+    /// The sum of what is pending is cheap, and never less than what it takes: only above the limit it is worth looking
+    /// at what queues share.
+    fn keep_budget(&mut self) {
+        let Some(limit) = self.settings.options.memory_limit else {
+            return self.publish_buffered(0);
+        };
+        self.publish_buffered(self.outlets.pool.pending);
+        if self.shared.buffered_bytes() <= limit {
+            return;
+        }
+        self.publish_buffered(self.outlets.memory());
+        if self.shared.buffered_bytes() <= limit {
+            return;
+        }
+        if let Some(conn) = self.outlets.slowest() {
+            self.outlets.give_up(conn, CloseReason::SlowConsumerMemory);
+            self.publish_buffered(self.outlets.memory());
+        }
+    }
+
+    fn publish_buffered(&mut self, bytes: usize) {
+        let (buffered, total) = (
+            mem::replace(&mut self.buffered, bytes),
+            &self.shared.buffered,
+        );
+        match bytes.checked_sub(buffered) {
+            Some(0) => {}
+            Some(more) => drop(total.fetch_add(more, Ordering::Relaxed)),
+            None => drop(total.fetch_sub(buffered - bytes, Ordering::Relaxed)),
+        }
+    }
+
     fn fire_timers(&mut self) {
         let now = self.outlets.now;
         if self.trim_at.is_some_and(|at| at <= now) {
@@ -948,11 +1070,20 @@ fn slot(key: usize) -> u32 {
     u32::try_from(key).expect("a process has fewer than 2^32 descriptors")
 }
 
+fn is_slow_consumer(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::SlowConsumerPending
+            | CloseReason::SlowConsumerDeadline
+            | CloseReason::SlowConsumerMemory
+    )
+}
+
 /// Whether the peer should be able to read to the end what was sent to it.
 fn has_last_words(reason: CloseReason) -> bool {
     match reason {
         CloseReason::ClientClosed | CloseReason::ReadError | CloseReason::WriteError => false,
-        CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => false,
+        reason if is_slow_consumer(reason) => false,
         // One too many must not take up a descriptor any longer.
         CloseReason::Connections => false,
         _ => true,

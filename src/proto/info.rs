@@ -32,6 +32,8 @@ pub struct ServerInfo {
     pub cluster: Option<String>,
     /// Addresses of this server and its peers, for clients.
     pub connect_urls: Vec<String>,
+    /// Whether the server is about to end, and clients should go elsewhere.
+    pub lame_duck: bool,
 }
 
 /// What INFO says to one connection.
@@ -91,7 +93,7 @@ impl ServerInfo {
                 serde_json::Value::from(self.connect_urls.clone()),
             );
         }
-        object.flag("ldm", client.ldm);
+        object.flag("ldm", client.ldm || self.lame_duck);
         if let Some(account) = client.connect_info {
             object.flag("connect_info", true);
             object.text("remote_account", account);

@@ -8,49 +8,74 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use super::ServerError;
-use crate::config::options::Options;
+use crate::cause::cause;
+use crate::log::{Logger, error};
 
 /// What was written, to be removed when the server ends.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    written: Vec<PathBuf>,
+    /// All that ever held the process id: a reload names another one, and leaves the old one to its readers.
+    pids: Vec<PathBuf>,
+    ports: Option<PathBuf>,
 }
 
 impl Files {
-    /// Writes what the options ask for.
-    pub(super) fn write(options: &Options, addr: SocketAddr) -> Result<Files, ServerError> {
-        let mut files = Files::default();
-        if let Some(path) = &options.pid_file {
-            files.add("pidfile", path.clone(), 0o600, &process::id().to_string())?;
-        }
-        if let Some(dir) = &options.ports_file_dir {
-            let json = format!("{{\"nats\":[\"nats://{addr}\"]}}");
-            files.add("ports file", dir.join(ports_file_name()), 0o644, &json)?;
-        }
-        Ok(files)
+    /// Writes the process id.
+    pub(super) fn write_pid(&mut self, path: &Path) -> Result<(), ServerError> {
+        write_whole(path, 0o600, &process::id().to_string()).map_err(|cause| {
+            ServerError::File {
+                what: "pidfile",
+                path: path.into(),
+                cause,
+            }
+        })?;
+        self.pids.push(path.into());
+        Ok(())
     }
 
-    /// Removes them again.
-    pub(super) fn remove(&mut self) {
-        for path in self.written.drain(..) {
-            // Gone already, or moved by someone who wanted it: either way there is nothing left to do.
+    /// Takes the last process id that was written back.
+    pub(super) fn undo_pid(&mut self) {
+        if let Some(path) = self.pids.pop() {
+            // As in `remove`.
             let _ = fs::remove_file(path);
         }
     }
 
-    fn add(
-        &mut self,
-        what: &'static str,
-        path: PathBuf,
-        mode: u32,
-        text: &str,
-    ) -> Result<(), ServerError> {
-        if let Err(cause) = write_whole(&path, mode, text) {
-            self.remove();
-            return Err(ServerError::File { what, path, cause });
+    /// Writes the address that clients connect to. Nothing depends on it here: a failure is only logged.
+    pub(super) fn write_ports(&mut self, dir: &Path, addr: SocketAddr, log: &Logger) {
+        let path = dir.join(ports_file_name());
+        let json = format!("{{\"nats\":[\"nats://{addr}\"]}}");
+        match write_whole(&path, 0o644, &json) {
+            Ok(()) => self.ports = Some(path),
+            Err(error) => {
+                let (path, cause) = (path.display(), cause(&error));
+                error!(log, "Error writing ports file ({path}): {cause}");
+            }
         }
-        self.written.push(path);
-        Ok(())
+    }
+
+    /// Removes the file of ports.
+    pub(super) fn remove_ports(&mut self, log: &Logger) {
+        if let Some(path) = self.ports.take() {
+            if let Err(error) = fs::remove_file(&path) {
+                let (path, cause) = (path.display(), cause(&error));
+                error!(log, "Error removing ports file ({path}): {cause}");
+            }
+        }
+    }
+
+    /// Removes all of them.
+    pub(super) fn remove(&mut self) {
+        for path in self.pids.drain(..).chain(self.ports.take()) {
+            // Gone already, or moved by someone who wanted it: either way there is nothing left to do.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -1,31 +1,40 @@
-//! The life of a server: start, accept, stop.
+//! The life of a server: start, accept, reload, lame duck, stop.
 //!
 //! [`Server::start`] binds, starts the workers and the control thread, and returns once clients can connect. The
 //! control thread accepts connections and gives each to the worker that has the fewest.
 
+mod error;
 mod files;
+mod greeting;
+mod lame_duck;
+mod missing;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::{fmt, process};
 
 use crate::broker::Broker;
-use crate::cause::cause;
-use crate::config::options::Options;
+use crate::config::Loaded;
+use crate::config::options::{LogFormat, Options};
 use crate::id;
 use crate::limits;
-use crate::log::{LogError, LogOptions, Logger, info, warn};
+use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::verifier::Verifier;
 use crate::net::worker::{Shared, Worker};
-use crate::proto::info::{PROTOCOL_VERSION, ServerInfo};
+use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
 use files::Files;
+
+pub use crate::net::acceptor::Heartbeat;
+pub use error::{ReloadError, ServerError};
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
@@ -33,72 +42,30 @@ pub struct Server {
     addr: SocketAddr,
     shared: Arc<Shared>,
     control: Arc<Control>,
+    state: Arc<Mutex<State>>,
     threads: Vec<JoinHandle<()>>,
+    /// Present in lame duck mode; dropping it ends that early.
+    lame_duck: Option<Sender<()>>,
+}
+
+/// What a reload replaces.
+#[derive(Debug)]
+struct State {
+    settings: Arc<Settings>,
     files: Files,
 }
 
-/// Why a server could not start.
+/// A server to start, and what it should know beside its options.
 #[derive(Debug)]
-pub enum ServerError {
-    /// An option that no server could start with.
-    Option(String),
-    /// The address to listen on has no meaning, or is taken.
-    Listen {
-        /// `host:port`.
-        addr: String,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// The log cannot be opened.
-    Log(LogError),
-    /// A file that was asked for cannot be written.
-    File {
-        /// What it is for.
-        what: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// The system refuses what a server needs: a thread, a descriptor.
-    System(io::Error),
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServerError::Option(text) => f.write_str(text),
-            ServerError::Listen { addr, cause: error } => {
-                write!(
-                    f,
-                    "Error listening on port: {addr}, \"listen tcp {addr}: bind: {}\"",
-                    cause(error)
-                )
-            }
-            ServerError::Log(error) => error.fmt(f),
-            ServerError::File {
-                what,
-                path,
-                cause: error,
-            } => {
-                write!(
-                    f,
-                    "Could not write {what}: open {}: {}",
-                    path.display(),
-                    cause(error)
-                )
-            }
-            ServerError::System(error) => write!(f, "cannot start: {}", cause(error)),
-        }
-    }
-}
-
-impl std::error::Error for ServerError {}
-
-impl From<io::Error> for ServerError {
-    fn from(error: io::Error) -> Self {
-        ServerError::System(error)
-    }
+pub struct Setup {
+    /// The options, with the warnings and the digest that came with them.
+    pub loaded: Loaded,
+    /// Where they come from, if that is a file.
+    pub config_file: Option<PathBuf>,
+    /// Where to log.
+    pub log: Logger,
+    /// What the control thread does now and then, if anything.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Server {
@@ -108,7 +75,7 @@ impl Server {
     ///
     /// [`ServerError`] if it cannot start; nothing is left running then.
     pub fn start(options: Options) -> Result<Server, ServerError> {
-        let log = Logger::new(&log_options(&options)).map_err(ServerError::Log)?;
+        let log = Server::open_log(&options)?;
         Server::start_with_log(options, log)
     }
 
@@ -118,19 +85,43 @@ impl Server {
     ///
     /// As [`Server::start`].
     pub fn start_with_log(options: Options, log: Logger) -> Result<Server, ServerError> {
-        check(&options)?;
+        Server::start_with(Setup {
+            loaded: Loaded {
+                options,
+                digest: String::new(),
+                warnings: Vec::new(),
+            },
+            config_file: None,
+            log,
+            heartbeat: None,
+        })
+    }
+
+    /// Opens the log that the options ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Log`]
+    pub fn open_log(options: &Options) -> Result<Logger, ServerError> {
+        Logger::new(&log_options(options)).map_err(ServerError::Log)
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn start_with(setup: Setup) -> Result<Server, ServerError> {
+        check(&setup.loaded.options)?;
         let server_id = id::server_id();
-        greet(&options, &server_id, &log);
-        let listener = Listener::bind(&options).map_err(|cause| {
-            let (host, port) = (&options.host, options.port);
-            let bare = host.contains(':') && !host.starts_with('[');
-            let addr = if bare {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            };
-            ServerError::Listen { addr, cause }
-        })?;
+        greeting::greet(&setup, &server_id);
+        let Setup {
+            loaded: Loaded { options, .. },
+            log,
+            heartbeat,
+            ..
+        } = setup;
+        let listener = listen(&options)?;
         let addr = listener.local_addr()?;
         let descriptors = raise_descriptor_limit();
         let workers = options.workers.unwrap_or_else(default_workers);
@@ -148,33 +139,37 @@ impl Server {
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
             slow_consumers: AtomicUsize::new(0),
             verifier: Verifier::default(),
+            buffered: AtomicUsize::new(0),
         });
-        let info = ServerInfo {
-            server_name: options
-                .server_name
-                .clone()
-                .unwrap_or_else(|| server_id.clone()),
-            server_id,
-            host: options.host.clone(),
-            port: addr.port(),
-            headers: !options.no_header_support,
-            max_payload: options.max_payload,
-            ..ServerInfo::default()
-        };
-        let files = Files::write(&options, addr)?;
+        let mut files = Files::default();
+        if let Some(path) = &options.pid_file {
+            files.write_pid(path)?;
+        }
+        let ports_file_dir = options.ports_file_dir.clone();
+        let info = server_info(&options, server_id, addr.port());
         let settings = Arc::new(Settings {
             options,
             info,
-            auth,
+            auth: Arc::new(auth),
         });
-        let (acceptor, control) =
-            Acceptor::new(listener, Arc::clone(&shared), &settings, descriptors)?;
+        let (acceptor, control) = Acceptor::new(
+            listener,
+            Arc::clone(&shared),
+            Arc::clone(&settings),
+            descriptors,
+            heartbeat,
+        )?;
+        let state = State {
+            settings: Arc::clone(&settings),
+            files,
+        };
         let mut server = Server {
             addr,
             shared,
             control,
+            state: Arc::new(Mutex::new(state)),
             threads: Vec::new(),
-            files,
+            lame_duck: None,
         };
         for (index, poll) in (0..).zip(polls) {
             let (shared, settings) = (Arc::clone(&server.shared), Arc::clone(&settings));
@@ -182,11 +177,12 @@ impl Server {
             server.spawn(format!("worker-{index}"), move || worker.run())?;
         }
         server.spawn("control".into(), move || acceptor.run())?;
-        info!(
-            server.shared.log,
-            "Listening for client connections on {addr}"
-        );
-        info!(server.shared.log, "Server is ready");
+        let log = &server.shared.log;
+        info!(log, "Listening for client connections on {addr}");
+        info!(log, "Server is ready");
+        if let Some(dir) = &ports_file_dir {
+            lock(&server.state).files.write_ports(dir, addr, log);
+        }
         Ok(server)
     }
 
@@ -211,11 +207,7 @@ impl Server {
     /// Connections at this moment.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared
-            .connections
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum()
+        self.shared.connection_count()
     }
 
     /// Stops: no new connections, what is queued is written within a few seconds, everything is closed.
@@ -233,6 +225,7 @@ impl Server {
     }
 
     fn shut_down(&mut self) {
+        self.lame_duck = None;
         if !self.control.stop() {
             return;
         }
@@ -245,7 +238,7 @@ impl Server {
             // A thread that panicked has taken the process with it.
             let _ = thread.join();
         }
-        self.files.remove();
+        lock(&self.state).files.remove();
         info!(self.shared.log, "Server Exiting..");
     }
 }
@@ -267,6 +260,21 @@ impl Drop for AbortOnPanic {
     }
 }
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no thread panics and lives on")
+}
+
+/// Goes over to other settings, in every worker and in the control thread.
+fn distribute(shared: &Shared, control: &Control, settings: &Arc<Settings>, inform: bool) {
+    for mailbox in &shared.mailboxes {
+        mailbox.command(Command::Settings {
+            settings: Arc::clone(settings),
+            inform,
+        });
+    }
+    control.settings(Arc::clone(settings));
+}
+
 /// The part of the options that a logger needs.
 fn log_options(options: &Options) -> LogOptions {
     LogOptions {
@@ -274,63 +282,61 @@ fn log_options(options: &Options) -> LogOptions {
         trace: options.trace,
         time: options.logtime,
         utc: options.logtime_utc,
+        format: match options.log_format {
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Text => LineFormat::Text,
+        },
         file: options.log_file.clone(),
-        ..LogOptions::default()
+        file_bytes_max: options.log_size_limit.unwrap_or(0),
+        files_max: options.log_max_num.unwrap_or(0),
+        remote_syslog: options.remote_syslog.clone(),
+        syslog: options.syslog,
     }
 }
 
+/// What INFO says of a server with these options.
+fn server_info(options: &Options, server_id: String, port: u16) -> ServerInfo {
+    let (host, port) = options
+        .advertised_address(port)
+        .unwrap_or_else(|| (options.host.clone(), port));
+    let name = options.server_name.clone();
+    ServerInfo {
+        server_name: name.unwrap_or_else(|| server_id.clone()),
+        server_id,
+        host,
+        port,
+        headers: !options.no_header_support,
+        max_payload: options.max_payload,
+        ..ServerInfo::default()
+    }
+}
+
+/// What no server can start with: the options came from anywhere, not necessarily by way of a file.
 fn check(options: &Options) -> Result<(), ServerError> {
-    if let Some(problem) = options.check().into_iter().next() {
-        return Err(ServerError::Option(problem.text));
-    }
-    for account in &options.accounts {
-        let shares = !(account.exports.is_empty() && account.imports.is_empty());
-        let what = match account.mappings.is_empty() {
-            _ if shares => "exports and imports",
-            false => "mappings",
-            true => continue,
-        };
-        let name = &account.name;
-        let text = format!("account \"{name}\": {what} are not supported");
-        return Err(ServerError::Option(text));
-    }
-    if !options.mappings.is_empty() {
-        return Err(ServerError::Option("mappings are not supported".into()));
-    }
     let max = limits::WORKERS_MAX;
-    match options.workers {
-        Some(workers) if !(1..=max).contains(&workers) => Err(ServerError::Option(format!(
-            "workers ({workers}) must be between 1 and {max}"
-        ))),
-        _ => Ok(()),
+    let mut problems: Vec<String> = options.check().into_iter().map(|it| it.text).collect();
+    if let Some(workers) = options.workers.filter(|it| !(1..=max).contains(it)) {
+        problems.push(format!("workers ({workers}) must be between 1 and {max}"));
+    }
+    problems.extend(missing::refused(options));
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ServerError::Option(problems.join("; ")))
     }
 }
 
-fn greet(options: &Options, server_id: &str, log: &Logger) {
-    info!(log, "Starting midge");
-    info!(
-        log,
-        "  Version:  {} (NATS protocol {PROTOCOL_VERSION})",
-        env!("CARGO_PKG_VERSION")
-    );
-    info!(
-        log,
-        "  Name:     {}",
-        options.server_name.as_deref().unwrap_or(server_id)
-    );
-    info!(log, "  ID:       {server_id}");
-    let users = options.accounts.iter().flat_map(|account| &account.users);
-    let listed = users.chain(&options.users).map(|user| &user.password);
-    let single = options.user.as_ref().map(|_| options.password.as_ref());
-    let has_plain_single = single.is_some_and(|it| it.is_none_or(|it| !it.is_hash()));
-    if has_plain_single || listed.into_iter().any(|password| !password.is_hash()) {
-        warn!(log, "Plaintext passwords detected, use nkeys or bcrypt");
-    }
-    if options.max_payload > limits::MAX_PAYLOAD_ADVISED {
-        let advised = limits::MAX_PAYLOAD_ADVISED >> 20;
-        let text = "are generally discouraged and could lead to poor performance";
-        warn!(log, "Maximum payloads over {advised}.00 MB {text}");
-    }
+fn listen(options: &Options) -> Result<Listener, ServerError> {
+    Listener::bind(options).map_err(|cause| {
+        let (host, port) = (&options.host, options.port);
+        let bare = host.contains(':') && !host.starts_with('[');
+        let addr = if bare {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        ServerError::Listen { addr, cause }
+    })
 }
 
 fn default_workers() -> usize {

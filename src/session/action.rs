@@ -174,6 +174,8 @@ pub enum CloseReason {
     SlowConsumerPending,
     /// Its socket took nothing for `write_deadline`.
     SlowConsumerDeadline,
+    /// Too slow while the server is short of memory.
+    SlowConsumerMemory,
     /// Writing failed.
     WriteError,
     /// Reading failed.
@@ -247,6 +249,7 @@ impl fmt::Display for CloseReason {
             CloseReason::AuthenticationFailure => "Authentication Failure",
             CloseReason::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
             CloseReason::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",
+            CloseReason::SlowConsumerMemory => "Slow Consumer (Memory Limit)",
             CloseReason::WriteError => "Write Error",
             CloseReason::ReadError => "Read Error",
             CloseReason::ParseError => "Parse Error",

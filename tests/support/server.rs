@@ -20,6 +20,7 @@ pub(crate) struct Start {
     program: PathBuf,
     conf: Option<String>,
     args: Vec<OsString>,
+    variables: Vec<(&'static str, OsString)>,
     descriptors: Option<u32>,
 }
 
@@ -30,6 +31,7 @@ impl Start {
             program: program.to_owned(),
             conf: None,
             args: Vec::new(),
+            variables: Vec::new(),
             descriptors: None,
         }
     }
@@ -43,6 +45,12 @@ impl Start {
     /// With one more argument.
     pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Start {
         self.args.push(arg.into());
+        self
+    }
+
+    /// With one more variable in its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Start {
+        self.variables.push((name, value.into()));
         self
     }
 
@@ -68,6 +76,7 @@ impl Start {
             command.arg("-c").arg(&conf);
         }
         command.args(&self.args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut server = Server {
             process: Process::spawn(command)?,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -153,12 +162,16 @@ impl Server {
 
     /// Replaces the configuration and waits until the server has taken it over.
     pub(crate) fn reload(&mut self, conf: &str) -> Result<(), String> {
-        const DONE: &str = "Reloaded server configuration";
-        let before = self.process.log().matches(DONE).count();
+        self.reload_until(conf, "Reloaded server configuration")
+    }
+
+    /// Replaces the configuration and waits until the server has logged `outcome` once more.
+    pub(crate) fn reload_until(&mut self, conf: &str, outcome: &str) -> Result<(), String> {
+        let before = self.process.log().matches(outcome).count();
         std::fs::write(&self.conf, conf).map_err(|e| e.to_string())?;
         self.process.signal(Signal::HUP);
         self.process
-            .wait_for_log(|log| log.matches(DONE).count() > before)
+            .wait_for_log(|log| log.matches(outcome).count() > before)
             .map_err(|log| format!("no reload: {log}"))
     }
 }

@@ -123,6 +123,15 @@ impl Options {
         }
     }
 
+    /// Host and port that clients are told, if there are some to tell them beside the server's own `port`.
+    pub fn advertised_address(&self, port: u16) -> Option<(String, u16)> {
+        let address = self.client_advertise.as_deref()?;
+        if let Some((host, port)) = host_and_port(address) {
+            return Some((host.into(), port));
+        }
+        Some((address.trim_matches(['[', ']']).into(), port))
+    }
+
     fn check_accounts(&self, problem: &mut impl FnMut(&'static str, String)) {
         if let Some(name) = &self.no_auth_user {
             let names = self

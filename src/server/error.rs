@@ -1,0 +1,105 @@
+//! Why a server cannot start, or cannot go over to other options.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+use crate::cause::cause;
+use crate::log::LogError;
+
+/// Why a server could not start.
+#[derive(Debug)]
+pub enum ServerError {
+    /// Options that no server could start with.
+    Option(String),
+    /// The address to listen on has no meaning, or is taken.
+    Listen {
+        /// `host:port`.
+        addr: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The log cannot be opened.
+    Log(LogError),
+    /// A file that was asked for cannot be written.
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system refuses what a server needs: a thread, a descriptor.
+    System(io::Error),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Option(text) => f.write_str(text),
+            ServerError::Listen { addr, cause: error } => {
+                write!(
+                    f,
+                    "Error listening on port: {addr}, \"listen tcp {addr}: bind: {}\"",
+                    cause(error)
+                )
+            }
+            ServerError::Log(error) => error.fmt(f),
+            ServerError::File {
+                what,
+                path,
+                cause: error,
+            } => {
+                write!(
+                    f,
+                    "Could not write {what}: open {}: {}",
+                    path.display(),
+                    cause(error)
+                )
+            }
+            ServerError::System(error) => write!(f, "cannot start: {}", cause(error)),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+impl From<io::Error> for ServerError {
+    fn from(error: io::Error) -> Self {
+        ServerError::System(error)
+    }
+}
+
+/// Why a server stays with the options that it has.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// Options that no server could start with, or changes that take a restart; at least one reason.
+    Options(Vec<String>),
+    /// What the new options name cannot be opened or written.
+    Server(ServerError),
+}
+
+impl ReloadError {
+    /// Every reason, for one line of the log each.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            ReloadError::Options(reasons) => reasons.clone(),
+            ReloadError::Server(error) => vec![error.to_string()],
+        }
+    }
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons().join("; "))
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+impl From<ServerError> for ReloadError {
+    fn from(error: ServerError) -> Self {
+        ReloadError::Server(error)
+    }
+}

@@ -1,0 +1,41 @@
+//! Options that this version reads and does not act on: none of them is passed over in silence.
+//!
+//! A line goes when its feature comes.
+
+use crate::config::options::{Options, WriteTimeout};
+
+/// What a server must not start without: whoever asks for it relies on it.
+pub(super) fn refused(options: &Options) -> Vec<String> {
+    let accounts = || options.accounts.iter();
+    let has_mappings = accounts().any(|account| !account.mappings.is_empty());
+    let asked = [
+        ("tls", options.tls.is_some()),
+        ("exports", accounts().any(|it| !it.exports.is_empty())),
+        ("imports", accounts().any(|it| !it.imports.is_empty())),
+        ("mappings", has_mappings || !options.mappings.is_empty()),
+    ];
+    let asked = asked.iter().filter(|(_, is_asked)| *is_asked);
+    asked
+        .map(|(what, _)| format!("this version of midge does not have {what} yet"))
+        .collect()
+}
+
+/// What a server works without, less well observed or alone.
+pub(super) fn without_effect(options: &Options) -> Vec<String> {
+    let has_http = options.http_port.is_some() || options.https_port.is_some();
+    let asked = [
+        ("http", "monitoring", has_http),
+        ("cluster", "clustering", options.cluster.port.is_some()),
+        (
+            "write_timeout",
+            "retries after a write_deadline",
+            options.write_timeout == WriteTimeout::Retry,
+        ),
+    ];
+    let asked = asked.iter().filter(|(.., is_asked)| *is_asked);
+    asked
+        .map(|(option, what, _)| {
+            format!("{option} has no effect: this version of midge has no {what} yet")
+        })
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! Going over to other options while clients are connected.
+
+use std::sync::Arc;
+
+use super::{
+    ReloadError, Server, ServerError, State, check, distribute, lock, log_options, server_info,
+};
+use crate::config::options::Options;
+use crate::config::{self, Changes, Loaded};
+use crate::log::{info, warn};
+use crate::net::mailbox::Settings;
+
+/// Options that say who may come in and do what. Those who are in already would have to be judged anew.
+const CREDENTIALS: [&str; 7] = [
+    "accounts",
+    "auth_token",
+    "nkeys",
+    "no_auth_user",
+    "password",
+    "user",
+    "users",
+];
+
+impl Server {
+    /// Goes over to other options, all of them or none. No connection notices, but for those beyond a lower
+    /// `max_connections`; on return the new limits hold for what clients send.
+    ///
+    /// # Errors
+    ///
+    /// Every reason why not; then nothing has changed.
+    pub fn reload(&self, new: Loaded) -> Result<(), ReloadError> {
+        let Loaded {
+            options,
+            digest,
+            warnings,
+        } = new;
+        check(&options).map_err(|error| ReloadError::Options(vec![error.to_string()]))?;
+        let mut state = lock(&self.state);
+        let changes = config::diff(&state.settings.options, &options).map_err(|refused| {
+            ReloadError::Options(refused.iter().map(ToString::to_string).collect())
+        })?;
+        let fixed = CREDENTIALS.iter().filter(|option| changes.has(option));
+        let fixed: Vec<String> = fixed
+            .map(|option| format!("this version of midge cannot change {option} by a reload yet"))
+            .collect();
+        if !fixed.is_empty() {
+            return Err(ReloadError::Options(fixed));
+        }
+        // What can fail comes first.
+        let pid_file = options.pid_file.as_deref();
+        let pid_file = pid_file.filter(|_| changes.has("pid_file"));
+        if let Some(path) = pid_file {
+            state.files.write_pid(path)?;
+        }
+        if let Err(error) = self.switch_log(&state.settings.options, &options, &changes) {
+            if pid_file.is_some() {
+                state.files.undo_pid();
+            }
+            return Err(error.into());
+        }
+        self.apply(&mut state, options, &changes);
+        for warning in &warnings {
+            warn!(self.shared.log, "{warning}");
+        }
+        info!(self.shared.log, "Reloaded server configuration ({digest})");
+        Ok(())
+    }
+
+    /// Logs the changes to the old log, and goes on with the new one.
+    fn switch_log(
+        &self,
+        old: &Options,
+        new: &Options,
+        changes: &Changes,
+    ) -> Result<(), ServerError> {
+        let log = &self.shared.log;
+        let announce = || {
+            for line in &changes.log {
+                info!(log, "{line}");
+            }
+        };
+        let new = log_options(new);
+        if log_options(old) == new {
+            announce();
+            return Ok(());
+        }
+        log.reconfigure_after(&new, announce)
+            .map_err(ServerError::Log)
+    }
+
+    fn apply(&self, state: &mut State, options: Options, changes: &Changes) {
+        if changes.has("ports_file_dir") {
+            let log = &self.shared.log;
+            state.files.remove_ports(log);
+            if let Some(dir) = &options.ports_file_dir {
+                state.files.write_ports(dir, self.addr, log);
+            }
+        }
+        let old = &state.settings.info;
+        let mut info = server_info(&options, old.server_id.clone(), self.addr.port());
+        info.lame_duck = old.lame_duck;
+        let auth = Arc::clone(&state.settings.auth);
+        state.settings = Arc::new(Settings {
+            options,
+            info,
+            auth,
+        });
+        distribute(&self.shared, &self.control, &state.settings, false);
+    }
+}

@@ -1,0 +1,602 @@
+//! How an operator runs midge: signals, reloads, lame duck mode, files, the service manager, and what it says when it
+//! cannot start.
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use support::connection::Connection;
+use support::server::{Process, Server, Start};
+use support::{DEADLINE, Program, ScratchDir, wait_for};
+
+fn midge() -> PathBuf {
+    Program::Midge.path().expect("midge is always there")
+}
+
+fn start(conf: &str) -> Server {
+    Start::new(&midge()).conf(conf).run().expect("it starts")
+}
+
+/// A client that is served: its PING was answered, so that it hears of changes from now on.
+fn informed(server: &Server) -> Connection {
+    let mut client = server.client(",\"protocol\":1");
+    client.ping();
+    client.expect_info();
+    client
+}
+
+fn expect_log(server: &mut Server, part: &str) {
+    let logged = server.process().wait_for_log(|log| log.contains(part));
+    assert!(logged.is_ok(), "wanted {part:?} in {logged:?}");
+}
+
+/// What it says and how it ends, for a command line that must not lead to a running server.
+fn outcome(args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(midge());
+    command.args(["-a", "127.0.0.1", "-p", "-1"]).args(args);
+    let mut process = Process::spawn(command).expect("the program can be run");
+    (process.wait().code(), process.log())
+}
+
+/// As [`outcome`], with a configuration.
+fn outcome_of(conf: &str) -> (Option<i32>, String) {
+    let dir = ScratchDir::new();
+    let file = dir.path().join("c.conf");
+    fs::write(&file, conf).expect("the directory is writable");
+    outcome(&["-c", file.to_str().expect("a name in UTF-8")])
+}
+
+/// The lines of a log from the first that contains `from`, without what stands before their level.
+fn messages<'a>(log: &'a str, from: &str) -> Vec<&'a str> {
+    let lines = log.lines().skip_while(|line| !line.contains(from));
+    lines
+        .filter_map(|line| line.find(" [").and_then(|at| line.get(at + 1..)))
+        .collect()
+}
+
+// ---- start ----
+
+#[test]
+fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
+    let mut server = start("server_name: here\nmax_payload: 9MB\nhttp: 1\ncluster {port: 1}");
+    expect_log(&mut server, "Server is ready");
+    let log = server.process().log();
+    let mut rest = log.as_str();
+    for part in [
+        "[INF] Starting midge",
+        "[INF]   Version:  ",
+        "[INF]   Name:     here",
+        "[INF]   ID:       N",
+        "[INF] Using configuration file: ",
+        "server.conf (sha256:",
+        "[WRN] Maximum payloads over 8.00 MB are generally discouraged",
+        "[WRN] http has no effect",
+        "[WRN] cluster has no effect",
+        "[INF] Listening for client connections on 127.0.0.1:",
+        "[INF] Server is ready",
+    ] {
+        let at = rest.find(part);
+        assert!(at.is_some(), "wanted {part:?} next in {log}");
+        rest = rest.split_at(at.unwrap()).1;
+    }
+}
+
+#[test]
+fn warnings_of_the_configuration_are_logged() {
+    const WARNING: &str = "config has no values or is empty";
+    let mut server = start("");
+    expect_log(&mut server, WARNING);
+    server.reload_until("", WARNING).unwrap();
+    let log = server.process().log();
+    let lines = log.lines().filter(|line| line.contains(WARNING));
+    assert!(lines.clone().all(|line| line.contains("[WRN] ")), "{log}");
+    assert_eq!(lines.count(), 2, "{log}");
+}
+
+#[test]
+fn what_is_not_there_yet_and_relied_on_ends_the_start() {
+    let (code, log) = outcome_of("tls {cert_file: a, key_file: b}");
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("[FTL] this version of midge does not have tls yet"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_failure_after_the_log_is_open_goes_to_the_log() {
+    let dir = ScratchDir::new();
+    let file = dir.path().join("log");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, log) = outcome(&["-l", file.to_str().unwrap(), "-p", &port]);
+    assert_eq!((code, log.as_str()), (Some(1), ""));
+    let logged = fs::read_to_string(&file).unwrap();
+    assert!(
+        logged.contains("[FTL] Error listening on port: 127.0.0.1:"),
+        "{logged}"
+    );
+    let (code, log) = outcome(&["-P", "/no/such/dir/pid"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        log.contains("[FTL] Could not write pidfile: open /no/such/dir/pid"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_failure_before_that_goes_to_standard_error() {
+    for (code, log) in [
+        outcome(&["-l", "/no/such/dir/log"]),
+        outcome(&["--tls"]),
+        outcome(&["--routes", "nats://127.0.0.1:1"]),
+        outcome_of("port: x"),
+    ] {
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.starts_with("midge: "), "{log}");
+    }
+}
+
+#[test]
+fn a_log_in_json_is_one_object_a_line() {
+    let mut server = start("log_format: json\nserver_name: x");
+    expect_log(&mut server, "Server is ready");
+    for line in server.process().log().lines() {
+        let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert!(object.get("msg").is_some(), "{line}");
+    }
+}
+
+#[test]
+fn clients_are_told_the_advertised_address() {
+    let mut server = start("client_advertise: \"example.com:1\"");
+    let info = server.connect().expect_info();
+    assert_eq!(
+        (&info["host"], &info["port"]),
+        (&"example.com".into(), &1.into())
+    );
+    server.reload("client_advertise: other.example").unwrap();
+    let info = server.connect().expect_info();
+    assert_eq!(info["host"], "other.example");
+    assert_eq!(info["port"], server.address().port());
+    expect_log(
+        &mut server,
+        "[INF] Reload: client_advertise = other.example",
+    );
+}
+
+// ---- signals and files ----
+
+#[test]
+fn signals_are_named_and_end_it_with_0() {
+    for (signal, name) in [(Signal::INT, "interrupt"), (Signal::TERM, "terminated")] {
+        let mut server = start("server_name: x");
+        server.process().signal(signal);
+        assert_eq!(server.process().wait().code(), Some(0));
+        let log = server.process().log();
+        let expected = [
+            format!("[INF] Trapped \"{name}\" signal"),
+            "[INF] Initiating Shutdown...".into(),
+            "[INF] Server Exiting..".into(),
+        ];
+        assert_eq!(messages(&log, "Trapped"), expected);
+    }
+}
+
+#[test]
+fn usr1_opens_the_log_file_again() {
+    let dir = ScratchDir::new();
+    let (file, moved) = (dir.path().join("log"), dir.path().join("moved"));
+    let program = midge();
+    let mut server = Start::new(&program)
+        .arg("-l")
+        .arg(&file)
+        .run()
+        .expect("it starts");
+    fs::rename(&file, &moved).unwrap();
+    server.process().signal(Signal::USR1);
+    let text = || {
+        fs::read_to_string(&file)
+            .ok()
+            .filter(|text| text.ends_with('\n'))
+    };
+    let first = wait_for(text).expect("there is a new file");
+    assert!(first.contains("[INF] File log re-opened"), "{first}");
+    let old = fs::read_to_string(&moved).unwrap();
+    assert!(
+        old.contains("[INF] Trapped \"user defined signal 1\" signal"),
+        "{old}"
+    );
+}
+
+#[test]
+fn usr1_without_a_log_file_is_said_to_do_nothing() {
+    let mut server = start("server_name: x");
+    server.process().signal(Signal::USR1);
+    expect_log(
+        &mut server,
+        "[INF] File log re-open ignored, not a file logger",
+    );
+}
+
+#[test]
+fn the_service_manager_hears_of_every_step() {
+    let dir = ScratchDir::new();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let heard = || {
+        let mut buffer = [0; 256];
+        let count = manager.recv(&mut buffer).expect("a message in time");
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    // Those before the one that is wanted can only be signs of life.
+    let hear = |wanted: &str| {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let message = heard();
+            if message.starts_with(wanted) {
+                return;
+            }
+            assert_eq!(message, "WATCHDOG=1", "wanted {wanted}");
+            assert!(Instant::now() < deadline, "{wanted} does not come");
+        }
+    };
+    let start = Start::new(&midge()).conf("server_name: x");
+    let start = start.variable("NOTIFY_SOCKET", path.as_os_str());
+    let mut server = start
+        .variable("WATCHDOG_USEC", "100000")
+        .run()
+        .expect("it starts");
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    server.reload("server_name: x\ndebug: true").unwrap();
+    hear("RELOADING=1\nMONOTONIC_USEC=");
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    server.process().signal(Signal::TERM);
+    hear("STOPPING=1");
+    assert_eq!(server.process().wait().code(), Some(0));
+}
+
+// ---- reload ----
+
+#[test]
+fn a_reload_needs_a_file() {
+    let mut server = Server::start(&midge());
+    server.process().signal(Signal::HUP);
+    expect_log(
+        &mut server,
+        "[ERR] Failed to reload server configuration: can only reload config when a file is provided using -c or --config",
+    );
+}
+
+#[test]
+fn limits_change_for_clients_that_are_there() {
+    let mut server = start("max_payload: 100");
+    let mut client = server.client("");
+    client.send(b"SUB a 1\r\nPUB a 9\r\n123456789\r\n");
+    client.expect(b"MSG a 1 9\r\n123456789\r\n");
+    server
+        .reload("max_payload: 8\nping_max: 5\ndebug: true")
+        .unwrap();
+    client.send(b"PUB a 9\r\n");
+    client.expect(b"-ERR 'Maximum Payload Violation'\r\n");
+    client.expect_eof();
+    assert_eq!(server.connect().expect_info()["max_payload"], 8);
+    let log = server.process().log();
+    let lines = messages(&log, "Trapped");
+    let expected = [
+        "[INF] Trapped \"hangup\" signal",
+        "[INF] Reloaded: debug = true",
+        "[INF] Reloaded: authorization users",
+        "[INF] Reloaded: accounts",
+        "[INF] Reloaded: ping_max = 5",
+        "[INF] Reloaded: max_payload = 8",
+    ];
+    assert_eq!(lines[..6], expected);
+    assert!(
+        lines[6].starts_with("[INF] Reloaded server configuration (sha256:"),
+        "{log}"
+    );
+}
+
+#[test]
+fn surplus_connections_are_closed_when_the_limit_falls() {
+    let mut server = start("max_connections: 5");
+    let mut clients: Vec<_> = (0..3).map(|_| server.client("")).collect();
+    for client in &mut clients {
+        client.ping();
+    }
+    server.reload("max_connections: 1").unwrap();
+    expect_log(
+        &mut server,
+        "[INF] Closed 2 connections to fall within max_connections",
+    );
+    let told = b"-ERR 'maximum connections exceeded'\r\n";
+    let is_closed = |client: &mut Connection| {
+        // Asked only if it has heard nothing: an answer shall not cross a question.
+        if client.look(1, support::QUIET).is_empty() {
+            client.send(b"PING\r\n");
+        }
+        client.expect_line() == told
+    };
+    let closed = clients.iter_mut().map(is_closed).filter(|closed| *closed);
+    assert_eq!(closed.count(), 2);
+    let mut late = server.connect();
+    late.expect_info();
+    late.expect(told);
+    late.expect_eof();
+}
+
+#[test]
+fn a_reload_is_refused_whole_with_every_reason() {
+    let mut server = start("max_payload: 100\nserver_name: a");
+    let failed = "[ERR] Failed to reload server configuration: ";
+    let conf = "max_payload: 8\nserver_name: b\nlame_duck_duration: \"1m\"";
+    server.reload_until(conf, "LameDuckDuration").unwrap();
+    let log = server.process().log();
+    for reason in [
+        "config reload not supported for ServerName: old=a, new=b",
+        "config reload not supported for LameDuckDuration: old=2m0s, new=1m0s",
+    ] {
+        assert!(log.contains(&format!("{failed}{reason}\n")), "{log}");
+    }
+    server
+        .reload_until("max_payload: 8\nmax_conections: 1", "max_conections")
+        .unwrap();
+    server
+        .reload_until("max_payload: {", "server.conf:")
+        .unwrap();
+    let nothing = server.dir().join("pid");
+    let conf = format!(
+        "server_name: a\nlog_file: /no/such/dir/log\npid_file: \"{}\"",
+        nothing.display()
+    );
+    server.reload_until(&conf, "open /no/such/dir/log").unwrap();
+    assert!(!nothing.exists());
+    server
+        .reload_until("tls {cert_file: a, key_file: b}", "have tls")
+        .unwrap();
+    assert_eq!(server.connect().expect_info()["max_payload"], 100);
+}
+
+#[test]
+fn flags_stay_in_force_over_a_reload() {
+    let start = Start::new(&midge()).conf("max_payload: 100");
+    let start = start
+        .arg("-D")
+        .arg("-n")
+        .arg("flag")
+        .arg("--max_traced_msg_len=3");
+    let mut server = start.run().expect("it starts");
+    server
+        .reload("max_payload: 200\ndebug: false\nport: 1")
+        .unwrap();
+    let info = server.connect().expect_info();
+    assert_eq!(
+        (&info["server_name"], &info["max_payload"]),
+        (&"flag".into(), &200.into())
+    );
+    expect_log(&mut server, "[DBG] ");
+    assert!(!server.process().log().contains("Reloaded: debug"));
+}
+
+#[test]
+fn levels_change_for_clients_that_are_there() {
+    let mut server = start("server_name: x");
+    let mut client = server.client("");
+    client.ping();
+    server.reload("server_name: x\ntrace: true").unwrap();
+    client.ping();
+    expect_log(&mut server, "[TRC] ");
+    assert!(server.process().log().contains("<<- [PING]"));
+}
+
+#[test]
+fn a_trace_of_headers_shows_no_payload() {
+    let mut server = start("trace_headers: true");
+    let mut client = server.client(",\"headers\":true");
+    client.send(b"SUB a 1\r\nHPUB a 19 24\r\nNATS/1.0\r\nA: bb\r\n\r\nhello\r\nPUB a 2\r\nhi\r\n");
+    client.expect(b"HMSG a 1 19 24\r\nNATS/1.0\r\nA: bb\r\n\r\nhello\r\nMSG a 1 2\r\nhi\r\n");
+    client.ping();
+    expect_log(&mut server, "->> [PONG]");
+    let log = server.process().log();
+    let shown = "MSG_PAYLOAD: [\"NATS/1.0\\r\\nA: bb\"]\n";
+    assert_eq!(
+        (
+            log.matches(shown).count(),
+            log.matches("MSG_PAYLOAD").count()
+        ),
+        (2, 2),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_log_file_can_be_changed_and_the_old_one_ends_with_the_reload() {
+    let dir = ScratchDir::new();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let conf = |file: &Path| format!("log_file: \"{}\"", file.display());
+    let mut server = start(&conf(&old));
+    fs::write(server.dir().join("server.conf"), conf(&new)).unwrap();
+    server.process().signal(Signal::HUP);
+    let text = || {
+        fs::read_to_string(&new)
+            .ok()
+            .filter(|text| text.ends_with('\n'))
+    };
+    let first = wait_for(text).expect("there is a new file");
+    assert!(
+        first.contains("[INF] Reloaded server configuration (sha256:"),
+        "{first}"
+    );
+    let old = fs::read_to_string(&old).unwrap();
+    assert!(
+        old.ends_with(&format!("[INF] Reloaded: log_file = {}\n", new.display())),
+        "{old}"
+    );
+}
+
+#[test]
+fn pid_and_ports_files_move_with_a_reload_and_go_at_the_end() {
+    let dir = ScratchDir::new();
+    for name in ["a", "b"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let at = |name: &str| dir.path().join(name);
+    let conf = |name: &str| {
+        let dir = at(name);
+        let dir = dir.display();
+        format!("listen: \"127.0.0.1:-1\"\nports_file_dir: \"{dir}\"\npid_file: \"{dir}/pid\"")
+    };
+    let file = at("c.conf");
+    fs::write(&file, conf("a")).unwrap();
+    let mut command = Command::new(midge());
+    command.arg("-c").arg(&file);
+    let mut process = Process::spawn(command).expect("the program can be run");
+    let count = |name: &str| fs::read_dir(at(name)).unwrap().count();
+    assert_eq!(wait_for(|| (count("a") == 2).then_some(())), Some(()));
+    fs::write(&file, conf("b")).unwrap();
+    process.signal(Signal::HUP);
+    let done = process.wait_for_log(|log| log.contains("Reloaded server configuration"));
+    assert_eq!(done, Ok(()));
+    // The old process id stays, whoever reads it; the old ports go.
+    assert_eq!((count("a"), count("b")), (1, 2));
+    let ports = fs::read_dir(at("b")).unwrap().map(|it| it.unwrap().path());
+    let ports: Vec<_> = ports.filter(|path| path.extension().is_some()).collect();
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&ports[0]).unwrap()).unwrap();
+    let url = json["nats"][0]
+        .as_str()
+        .and_then(|url| url.strip_prefix("nats://"));
+    let address: SocketAddr = url.unwrap().parse().unwrap();
+    Connection::open(address).unwrap().expect_info();
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!((count("a"), count("b")), (0, 0));
+}
+
+#[test]
+fn reloads_under_load_lose_nothing() {
+    const COUNT: usize = 20_000;
+    let mut server = start("max_payload: 1000");
+    let mut subscriber = server.client("");
+    subscriber.send(b"SUB a 1\r\n");
+    subscriber.ping();
+    let mut publisher = server.client("");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..COUNT {
+                publisher.send(format!("PUB a 8\r\n{n:08}\r\n").as_bytes());
+            }
+            publisher.ping();
+        });
+        let reader = scope.spawn(move || {
+            for n in 0..COUNT {
+                subscriber.expect(format!("MSG a 1 8\r\n{n:08}\r\n").as_bytes());
+            }
+        });
+        let mut reloads = 0;
+        while !reader.is_finished() || reloads < 3 {
+            reloads += 1;
+            let (payload, debug) = (1000 + reloads % 7, reloads % 2 == 0);
+            let conf =
+                format!("max_payload: {payload}\ndebug: {debug}\nmax_connections: {payload}");
+            server.reload(&conf).unwrap();
+        }
+    });
+}
+
+// ---- lame duck ----
+
+#[test]
+fn a_lame_duck_without_clients_ends_at_once() {
+    let mut server = start("server_name: x");
+    server.process().signal(Signal::USR2);
+    assert_eq!(server.process().wait().code(), Some(0));
+    let log = server.process().log();
+    let expected = [
+        "[INF] Trapped \"user defined signal 2\" signal",
+        "[INF] Entering lame duck mode, stop accepting new clients",
+        "[INF] Initiating Shutdown...",
+        "[INF] Server Exiting..",
+    ];
+    assert_eq!(messages(&log, "Trapped"), expected);
+}
+
+#[test]
+fn a_lame_duck_tells_its_clients_and_closes_them_one_by_one() {
+    let mut server = start("lame_duck_duration: 30s\nlame_duck_grace_period: 1s");
+    let mut old = server.client("");
+    old.send(b"SUB a 1\r\n");
+    old.ping();
+    let mut new = informed(&server);
+    server.process().signal(Signal::USR2);
+    assert_eq!(new.expect_info()["ldm"], true);
+    assert!(
+        Connection::open(server.address()).is_err(),
+        "still accepting"
+    );
+    // None of these hastens it.
+    server.process().signal(Signal::TERM);
+    expect_log(&mut server, "Trapped \"terminated\" signal");
+    server.process().signal(Signal::USR2);
+    new.send(b"PUB a 2\r\nhi\r\n");
+    new.ping();
+    old.expect(b"MSG a 1 2\r\nhi\r\n");
+    new.expect_eof();
+    old.expect_eof();
+    assert_eq!(server.process().wait().code(), Some(0));
+    let log = server.process().log();
+    assert_eq!(log.matches("Entering lame duck mode").count(), 1, "{log}");
+    assert!(log.contains("[INF] Closing existing clients"), "{log}");
+}
+
+#[test]
+fn int_ends_a_lame_duck_at_once() {
+    let mut server = start("lame_duck_duration: \"10m\"\nlame_duck_grace_period: \"9m\"");
+    let mut client = informed(&server);
+    server.process().signal(Signal::USR2);
+    client.expect_info();
+    server.process().signal(Signal::INT);
+    client.expect_eof();
+    assert_eq!(server.process().wait().code(), Some(0));
+}
+
+// ---- memory ----
+
+#[test]
+fn above_the_memory_limit_the_slowest_consumer_goes() {
+    const SIZE: usize = 64 * 1024;
+    let mut server = start("memory_limit: 4MB");
+    let mut slow = server.client("");
+    slow.send(b"SUB a 1\r\n");
+    slow.ping();
+    let mut publisher = server.client("");
+    let message = [
+        format!("PUB a {SIZE}\r\n").as_bytes(),
+        &vec![b'x'; SIZE],
+        b"\r\n",
+    ]
+    .concat();
+    let deadline = Instant::now() + DEADLINE;
+    while !server.process().log().contains("Slow Consumer Detected") {
+        assert!(Instant::now() < deadline, "nobody was closed");
+        publisher.send(&message);
+    }
+    expect_log(&mut server, "[INF] ");
+    let log = server.process().log();
+    assert!(log.contains("memory_limit of 4194304 Exceeded"), "{log}");
+    publisher.ping();
+    // There is room again for others.
+    server.client("").ping();
+}
