@@ -16,6 +16,7 @@ pub(super) fn is_for_server(subject: &[u8]) -> bool {
 
 impl Engine {
     /// Routes a request for the server like any message, and answers it.
+    #[cold]
     pub(super) fn inquire(
         &mut self,
         peer: &Peer,

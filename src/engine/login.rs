@@ -9,6 +9,7 @@ impl Engine {
     /// Looks at what a stranger sends: it starts with CONNECT, or with anything where nobody has to say who he is.
     ///
     /// The first byte is enough to tell, so that no other operation of a stranger is even parsed.
+    #[cold]
     pub(super) fn on_stranger(
         &mut self,
         peer: &mut Peer,
@@ -51,6 +52,7 @@ impl Engine {
     }
 
     /// Puts a peer where its session belongs.
+    #[cold]
     pub(super) fn log_in(
         &mut self,
         peer: &mut Peer,

@@ -263,6 +263,7 @@ impl Engine {
     }
 
     /// Everything but a publish.
+    #[inline(never)]
     fn carry_out(
         &mut self,
         peer: &mut Peer,

@@ -56,6 +56,8 @@ pub struct Client {
     pub keepalive: Keepalive,
     /// Who it is, once that is known; on a server that needs no credentials, once it sent CONNECT.
     identity: Option<Arc<Identity>>,
+    /// Bytes in a message, where its account has a limit.
+    max_payload: usize,
     /// What INFO gave it to sign.
     nonce: Option<Box<[u8]>>,
     login: Login,
@@ -102,6 +104,7 @@ impl Client {
             informed: false,
             keepalive: Keepalive::default(),
             identity: None,
+            max_payload: usize::MAX,
             nonce: None,
             login: Login::Idle,
         }
@@ -141,14 +144,9 @@ impl Client {
     pub fn parser_limits(&self, options: &Options) -> parser::Limits {
         parser::Limits {
             max_control_line: options.max_control_line,
-            max_payload: self.max_payload(options),
+            max_payload: options.max_payload.min(self.max_payload),
             headers: self.headers,
         }
-    }
-
-    fn max_payload(&self, options: &Options) -> usize {
-        let own = self.identity.as_ref().and_then(|it| it.max_payload);
-        own.map_or(options.max_payload, |max| max.min(options.max_payload))
     }
 
     /// How many subscriptions it may have.
@@ -322,7 +320,7 @@ impl Client {
     ) -> Result<Action<'a>, CloseReason> {
         let result = match context.auth.judge_nameless() {
             Verdict::Accepted(identity) => {
-                self.identity = Some(identity);
+                self.become_known(identity);
                 Ok(Action::Connected { again: false })
             }
             _ => Err(CloseReason::AuthenticationFailure),
@@ -343,8 +341,9 @@ impl Client {
             // Told, and delivered all the same.
             error_line(text::PUBLISH_SUBJECT, out);
         }
-        let is_system = || self.identity.as_ref().is_some_and(|it| it.is_system);
-        if is_reserved_subject(publish.subject, is_system)
+        // Names that servers give a meaning begin with one of these; most subjects are done with at their first byte.
+        let is_special = matches!(publish.subject, [b'$' | b'_', ..]);
+        if (is_special && self.is_reserved(publish.subject))
             || guard.is_some_and(|guard| !guard.may_publish(publish.subject, now))
         {
             return Action::Refuse(Violation::Publish {
@@ -357,10 +356,17 @@ impl Client {
             });
         }
         self.accept(out);
-        if publish.subject == USER_INFO && !publish.reply.is_empty() {
+        if is_special && publish.subject == USER_INFO && !publish.reply.is_empty() {
             return Action::Inquire(publish);
         }
         Action::Publish(publish)
+    }
+
+    /// Whether servers use the subject among themselves; some of them the system account may use too.
+    #[cold]
+    fn is_reserved(&self, subject: &[u8]) -> bool {
+        let is_system = self.identity.as_ref().is_some_and(|it| it.is_system);
+        is_reserved_subject(subject, is_system)
     }
 
     fn on_ping(&mut self, context: &Context<'_>, out: &mut Vec<u8>) {
@@ -432,8 +438,14 @@ impl Client {
         if self.no_responders && !self.headers {
             return Err(CloseReason::NoResponders);
         }
-        let again = self.identity.replace(identity).is_some();
+        let again = self.become_known(identity);
         Ok(Action::Connected { again })
+    }
+
+    /// Notes who it is; true if it was someone before.
+    fn become_known(&mut self, identity: Arc<Identity>) -> bool {
+        self.max_payload = identity.max_payload.unwrap_or(usize::MAX);
+        self.identity.replace(identity).is_some()
     }
 
     /// Appends INFO: `info` is what it says of the moment, to which comes what it always says of the client.
@@ -513,12 +525,10 @@ fn check_subscribe<'a>(
     }
 }
 
-/// Subjects that servers use among themselves; some of them the system account may use too.
-#[inline]
-fn is_reserved_subject(subject: &[u8], is_system: impl Fn() -> bool) -> bool {
+/// Subjects that servers use among themselves.
+fn is_reserved_subject(subject: &[u8], is_system: bool) -> bool {
     let begins = |prefix: &[u8]| subject.starts_with(prefix);
-    matches!(subject, [b'$' | b'_', ..])
-        && (begins(b"$GR.") || begins(b"_GR_.") || (begins(b"$NRG.") && !is_system()))
+    begins(b"$GR.") || begins(b"_GR_.") || (begins(b"$NRG.") && !is_system)
 }
 
 /// Reply subjects that servers use among themselves, or that acknowledge what was stored.
@@ -603,13 +613,13 @@ mod tests {
     fn reserved_names_are_known_by_their_exact_prefix() {
         for reserved in ["_GR_.x", "$GR.x", "$NRG.x"] {
             assert!(
-                is_reserved_subject(reserved.as_bytes(), || false),
+                is_reserved_subject(reserved.as_bytes(), false),
                 "{reserved}"
             );
         }
         for free in ["$NRG", "$GR", "_GR_", "_R_.x", "$SYS.x", "$JS.ACK.x"] {
-            assert!(!is_reserved_subject(free.as_bytes(), || false), "{free}");
-            assert!(!is_reserved_subject(b"$NRG.x", || true));
+            assert!(!is_reserved_subject(free.as_bytes(), false), "{free}");
+            assert!(!is_reserved_subject(b"$NRG.x", true));
         }
         for reserved in ["_R_.x", "_GR_.x", "$JS.ACK.x"] {
             assert!(is_reserved_reply(reserved.as_bytes()), "{reserved}");
