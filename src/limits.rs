@@ -27,6 +27,28 @@ pub const PING_MAX: u32 = 2;
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// Time a client has for its CONNECT where credentials are needed.
 pub const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a TLS handshake.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a client has beyond the TLS timeout for its CONNECT, where that is not set.
+pub const AUTH_TIMEOUT_AFTER_TLS: Duration = Duration::from_secs(1);
+/// An `authorization.timeout` or TLS timeout above this is warned about.
+pub const TIMEOUT_ADVISED: Duration = Duration::from_secs(60);
+/// Time a client has to start a handshake where `handshake_first` is `auto`.
+pub const HANDSHAKE_FIRST_FALLBACK: Duration = Duration::from_millis(50);
+/// Answers to one request where `allow_responses` names no number.
+pub const RESPONSES_MAX: u32 = 1;
+/// Time for them where it names none.
+pub const RESPONSES_EXPIRE: Duration = Duration::from_secs(120);
+/// Time between PINGs on a route, at the most.
+pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// Connections to each other server of a cluster.
+pub const ROUTE_POOL_SIZE: u32 = 3;
+/// Every how many failed first attempts to dial a server are logged as errors.
+pub const CONNECT_ERROR_REPORTS: u32 = 3600;
+/// Every how many failed attempts to dial one again are.
+pub const RECONNECT_ERROR_REPORTS: u32 = 1;
+/// Shortest `lame_duck_duration`.
+pub const LAME_DUCK_DURATION_MIN: Duration = Duration::from_secs(30);
 /// Time lame duck mode takes in all.
 pub const LAME_DUCK_DURATION: Duration = Duration::from_secs(120);
 /// Time between the lame duck notice and the first close.
@@ -62,3 +84,15 @@ pub const STALL_PAUSE: Duration = Duration::from_secs(1);
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time without work after which a worker gives spare memory back.
 pub const IDLE_TRIM: Duration = Duration::from_secs(1);
+/// Time that a peer has to read our last words and close its side.
+pub const PARTING: Duration = Duration::from_secs(1);
+/// Bytes of a configuration, its includes and environment values counted in.
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Values plus bytes of text in a configuration with every variable written out.
+pub const CONFIG_EXPANDED_MAX: usize = 16 * 1024 * 1024;
+/// Levels of maps and arrays in a configuration, those inside variables counted in.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+/// Files that include each other in a row.
+pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 16;
+/// Errors in one configuration after which reading stops.
+pub const CONFIG_ERRORS_MAX: usize = 50;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use midge::Options;
-use midge::Server;
 use midge::cli::{self, Command, Flags};
+use midge::config::{self, Loaded, System};
+use midge::{Options, Server};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -27,8 +27,11 @@ fn main() -> ExitCode {
         Command::Signal { command, target } => {
             cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
         }
+        Command::CheckConfig(flags) => check(&flags),
+        Command::HealthCheck(_) => {
+            Err("--healthcheck: this build of midge has no monitoring".into())
+        }
         Command::Run(flags) => run(&flags),
-        Command::CheckConfig(_) | Command::HealthCheck(_) => Err("not supported yet".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,12 +48,53 @@ fn say(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn run(flags: &Flags) -> Result<(), String> {
+/// The options that file and command line make together, the command line having the last word.
+fn load(flags: &Flags) -> Result<Loaded, String> {
+    if let Some(path) = &flags.config {
+        return config::load_with(path, &System, |options| flags.apply(options))
+            .map_err(|errors| errors.to_string());
+    }
     let mut options = Options::default();
     flags.apply(&mut options);
+    options.settle();
+    let problems: Vec<String> = options
+        .check()
+        .into_iter()
+        .map(|problem| problem.text)
+        .collect();
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    Ok(Loaded {
+        options,
+        digest: String::new(),
+        warnings: Vec::new(),
+    })
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the outcome of a check belongs where its errors go"
+)]
+fn check(flags: &Flags) -> Result<(), String> {
+    let loaded = load(flags)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}");
+    }
+    let file = flags.config.as_deref().unwrap_or_else(|| "".as_ref());
+    eprintln!(
+        "midge: configuration file {} is valid ({})",
+        file.display(),
+        loaded.digest
+    );
+    Ok(())
+}
+
+fn run(flags: &Flags) -> Result<(), String> {
+    let options = load(flags)?.options;
     // Before anything starts, so that no signal finds the process unprepared.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])
-        .map_err(|error| format!("cannot take signals: {error}"))?;
+    let signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]);
+    let mut signals = signals.map_err(|error| format!("cannot take signals: {error}"))?;
     let server = Server::start(options).map_err(|error| error.to_string())?;
     for signal in signals.forever() {
         if signal == SIGUSR1 {

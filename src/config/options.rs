@@ -3,10 +3,29 @@
 //! An `Options` is complete and plain: what a configuration file leaves out has its default here, and nothing in it
 //! refers to a file's text. Values that no server could start with are found by [`Options::check`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::limits;
+
+mod accounts;
+mod auth;
+mod check;
+mod cluster;
+mod tls;
+
+pub use accounts::{
+    Account, AccountLimits, Destination, Export, ExportKind, Import, ImportKind, Latency, Mapping,
+    ResponseType,
+};
+pub use auth::{ConnectionType, NkeyUser, Permissions, ResponseRule, Secret, SubjectRules, User};
+pub use check::Problem;
+pub(super) use cluster::host_and_port;
+pub use cluster::{
+    Cluster, Compression, CompressionMode, RoutePermissions, RouteUrl, WriteTimeout,
+};
+pub use tls::{CertFiles, HandshakeFirst, TlsConfig, TlsVersion};
 
 /// What a server can be told. Field names are the configuration's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +36,21 @@ pub struct Options {
     pub port: u16,
     /// Name in INFO and monitoring; the server's id when absent.
     pub server_name: Option<String>,
+    /// `host[:port]` that clients are told to connect to.
+    pub client_advertise: Option<String>,
+    /// Labels of this server, for monitoring.
+    pub server_tags: Vec<String>,
+    /// Named labels of this server, for monitoring.
+    pub server_metadata: BTreeMap<String, String>,
     /// Worker threads; the number of cores when absent. Not in the reference server.
     pub workers: Option<usize>,
+
+    /// Resident memory, in bytes, above which the server takes in no more; `None` is unlimited. Not in the reference
+    /// server.
+    pub memory_limit: Option<usize>,
+    /// The earliest time that the clock can rightly show: before it, certificates are taken as of this time. For boards
+    /// without a clock of their own. Not in the reference server.
+    pub clock_floor: Option<SystemTime>,
 
     /// Client connections at a time; `None` is unlimited.
     pub max_connections: Option<usize>,
@@ -41,8 +73,12 @@ pub struct Options {
     pub ping_max: u32,
     /// Time a socket may take nothing before its connection is a slow consumer.
     pub write_deadline: Duration,
+    /// What happens to a socket that took nothing for so long.
+    pub write_timeout: WriteTimeout,
     /// Time for CONNECT where credentials are needed.
     pub auth_timeout: Duration,
+    /// Whether that was set, rather than following from the TLS timeout.
+    pub auth_timeout_is_set: bool,
     /// Time lame duck mode takes in all.
     pub lame_duck_duration: Duration,
     /// Time between the lame duck notice and the first close.
@@ -50,6 +86,8 @@ pub struct Options {
 
     /// Refuse headers altogether.
     pub no_header_support: bool,
+    /// Walk the subjects for every message, remember no result.
+    pub disable_sublist_cache: bool,
     /// Drop messages for a consumer that is full, instead of pausing its producers.
     pub no_fast_producer_stall: bool,
 
@@ -57,19 +95,85 @@ pub struct Options {
     pub debug: bool,
     /// Log level TRC: every protocol line.
     pub trace: bool,
+    /// Trace the system account too.
+    pub trace_verbose: bool,
+    /// Show headers only, not payloads, in trace lines.
+    pub trace_headers: bool,
     /// Payload bytes shown in trace lines; `None` is all of them.
     pub max_traced_msg_len: Option<usize>,
     /// Time stamps in log lines.
     pub logtime: bool,
     /// Those in UTC rather than local time.
     pub logtime_utc: bool,
-    /// Log file; standard error when absent.
+    /// Log file; standard error when absent. Goes before `remote_syslog`, and that before `syslog`.
     pub log_file: Option<PathBuf>,
+    /// Bytes after which the log file is put aside and begun anew; `None` is never.
+    pub log_size_limit: Option<u64>,
+    /// Log files to keep, the current one counted in; `None` is all.
+    pub log_max_num: Option<usize>,
+    /// Log to the system's log.
+    pub syslog: bool,
+    /// Log to a system's log elsewhere: `udp://`, `tcp://` or `unix://`.
+    pub remote_syslog: Option<String>,
+    /// Shape of a log line. Not in the reference server.
+    pub log_format: LogFormat,
+    /// Every how many failed attempts to dial a server for the first time are logged as errors.
+    pub connect_error_reports: u32,
+    /// The same for a server that was connected before.
+    pub reconnect_error_reports: u32,
 
     /// File for the process id.
     pub pid_file: Option<PathBuf>,
     /// Directory for the file that lists the ports in use.
     pub ports_file_dir: Option<PathBuf>,
+
+    /// Address of the monitoring pages; that of clients when absent.
+    pub http_host: Option<String>,
+    /// Port of the monitoring pages; 0 lets the system choose one, `None` is none.
+    pub http_port: Option<u16>,
+    /// The same, with TLS.
+    pub https_port: Option<u16>,
+    /// Path before those of the monitoring pages: starts with a slash, and ends in one only if it is nothing else.
+    pub http_base_path: String,
+
+    /// TLS of clients and of `https_port`; plain text when absent.
+    pub tls: Option<TlsConfig>,
+    /// Take clients without TLS too.
+    pub allow_non_tls: bool,
+
+    /// The single user, if there is one. Users and nkeys go before the token, and that before this one.
+    pub user: Option<String>,
+    /// The single user's password, or a bcrypt hash of it.
+    pub password: Option<Secret>,
+    /// The token, or a bcrypt hash of it.
+    pub auth_token: Option<Secret>,
+    /// Users of the default account.
+    pub users: Vec<User>,
+    /// Users of the default account that have keys.
+    pub nkeys: Vec<NkeyUser>,
+    /// User name or key that clients without credentials get.
+    pub no_auth_user: Option<String>,
+    /// Accounts beside the default one.
+    pub accounts: Vec<Account>,
+    /// Account of the server's own messages; `$SYS` when absent.
+    pub system_account: Option<String>,
+    /// Have none.
+    pub no_system_account: bool,
+    /// Mappings of the default account.
+    pub mappings: Vec<Mapping>,
+
+    /// The cluster.
+    pub cluster: Cluster,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// An object in JSON.
+    Json,
+    /// As the reference server writes it.
+    #[default]
+    Text,
 }
 
 impl Default for Options {
@@ -78,7 +182,12 @@ impl Default for Options {
             host: limits::HOST.into(),
             port: limits::PORT,
             server_name: None,
+            client_advertise: None,
+            server_tags: Vec::new(),
+            server_metadata: BTreeMap::new(),
             workers: None,
+            memory_limit: None,
+            clock_floor: None,
             max_connections: Some(limits::MAX_CONNECTIONS),
             max_subscriptions: None,
             max_subscription_tokens: None,
@@ -89,19 +198,48 @@ impl Default for Options {
             ping_interval: limits::PING_INTERVAL,
             ping_max: limits::PING_MAX,
             write_deadline: limits::WRITE_DEADLINE,
+            write_timeout: WriteTimeout::Default,
             auth_timeout: limits::AUTH_TIMEOUT,
+            auth_timeout_is_set: false,
             lame_duck_duration: limits::LAME_DUCK_DURATION,
             lame_duck_grace_period: limits::LAME_DUCK_GRACE_PERIOD,
             no_header_support: false,
+            disable_sublist_cache: false,
             no_fast_producer_stall: false,
             debug: false,
             trace: false,
+            trace_verbose: false,
+            trace_headers: false,
             max_traced_msg_len: None,
             logtime: true,
             logtime_utc: false,
             log_file: None,
+            log_size_limit: None,
+            log_max_num: None,
+            syslog: false,
+            remote_syslog: None,
+            log_format: LogFormat::Text,
+            connect_error_reports: limits::CONNECT_ERROR_REPORTS,
+            reconnect_error_reports: limits::RECONNECT_ERROR_REPORTS,
             pid_file: None,
             ports_file_dir: None,
+            http_host: None,
+            http_port: None,
+            https_port: None,
+            http_base_path: "/".into(),
+            tls: None,
+            allow_non_tls: false,
+            user: None,
+            password: None,
+            auth_token: None,
+            users: Vec::new(),
+            nkeys: Vec::new(),
+            no_auth_user: None,
+            accounts: Vec::new(),
+            system_account: None,
+            no_system_account: false,
+            mappings: Vec::new(),
+            cluster: Cluster::default(),
         }
     }
 }

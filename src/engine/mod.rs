@@ -202,6 +202,14 @@ impl Engine {
         }
     }
 
+    /// Gives back what is kept for speed alone.
+    pub fn trim(&mut self) {
+        self.cache = Cache::default();
+        self.answers = Vec::new();
+        self.scratch = Vec::new();
+        self.ended = Vec::new();
+    }
+
     fn on_parse_error(
         &mut self,
         peer: &Peer,

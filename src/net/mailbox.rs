@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{io, mem};
 
 use mio::net::TcpStream;
@@ -50,8 +51,8 @@ pub enum Command {
         /// Greet it, and then end it for this reason.
         refuse: Option<CloseReason>,
     },
-    /// One of the worker's connections sends to a consumer that is filling up: stop reading from it for a while.
-    Stall(Origin),
+    /// One of the worker's connections sends to a consumer that is filling up: stop reading from it for so long.
+    Stall(Origin, Duration),
     /// Whatever it was stalled for has drained.
     Resume(Origin),
     /// Write what is queued, and end.

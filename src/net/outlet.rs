@@ -48,13 +48,9 @@ impl Pool {
         }
     }
 
-    /// Frees what is kept for next time; false if there was nothing.
-    pub(super) fn trim(&mut self) -> bool {
-        !std::mem::take(&mut self.spare).is_empty()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.spare.is_empty()
+    /// Frees what is kept for next time.
+    pub(super) fn trim(&mut self) {
+        self.spare = Vec::new();
     }
 }
 

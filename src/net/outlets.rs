@@ -111,15 +111,18 @@ impl Outlets {
         self.listed = Vec::new();
     }
 
-    /// Frees what is kept for next time; false if there was nothing.
-    pub(super) fn trim(&mut self) -> bool {
+    /// Frees what is kept for next time.
+    pub(super) fn trim(&mut self) {
         for (batch, mailbox) in self.batches.iter_mut().zip(self.shared.mailboxes.iter()) {
             if batch.is_empty() {
                 *batch = Batch::default();
             }
             mailbox.trim();
         }
-        self.pool.trim()
+        self.pool.trim();
+        self.doomed = Vec::new();
+        self.blocked = Vec::new();
+        self.resumed = Vec::new();
     }
 
     /// Writes to one connection, as much as it takes.

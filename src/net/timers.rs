@@ -14,6 +14,8 @@ pub(super) enum Purpose {
     Ping,
     /// Reading goes on, though a consumer has not drained.
     Unstall,
+    /// A peer that was told to go should be gone.
+    Part,
     /// The socket should have taken something by now.
     Write,
 }

@@ -69,6 +69,8 @@ struct Connection {
     beat_at: Instant,
     /// It ends as soon as what is queued for it is written.
     closing: Option<CloseReason>,
+    /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
+    parting: bool,
 }
 
 /// The loop's state.
@@ -233,12 +235,14 @@ impl Worker {
         batch.for_each(|from, letter| {
             outlets.origin = from;
             let filling = engine.receive(letter, outlets) == Delivery::Filling;
-            outlets.pause = None;
-            if filling && told != Some(from) {
+            let pause = outlets.pause.take();
+            if let (true, Some(pause), Some(mailbox)) = (
+                filling && told != Some(from),
+                pause,
+                shared.mailboxes.get(usize::from(from.worker)),
+            ) {
                 told = Some(from);
-                if let Some(mailbox) = shared.mailboxes.get(usize::from(from.worker)) {
-                    mailbox.command(Command::Stall(from));
-                }
+                mailbox.command(Command::Stall(from, pause));
             }
         });
         for &origin in batch.waiting() {
@@ -253,11 +257,13 @@ impl Worker {
                 session,
                 refuse,
             } => self.adopt(socket, *session, refuse),
-            Command::Stall(origin) => {
-                if let Some(connection) = self.connections.get(origin.conn as usize) {
-                    if connection.serial == origin.serial {
-                        self.stall(origin.conn, limits::STALL_PAUSE);
-                    }
+            Command::Stall(origin, pause) => {
+                let serial = self
+                    .connections
+                    .get(origin.conn as usize)
+                    .map(|connection| connection.serial);
+                if serial == Some(origin.serial) {
+                    self.stall(origin.conn, pause);
                 }
             }
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
@@ -311,6 +317,7 @@ impl Worker {
             stalled: None,
             beat_at,
             closing: None,
+            parting: false,
         });
         self.outlets
             .insert(conn, Outlet::new(socket, label, serial));
@@ -404,26 +411,56 @@ impl Worker {
         debug!(log, "{session} - Client connection closed: {reason}");
     }
 
-    /// Removes a closing connection once nothing is left to write.
+    /// Parts with a closing connection once nothing is left to write.
     fn finish_closing(&mut self, conn: u32) {
-        let closing = self
-            .connections
-            .get(conn as usize)
-            .is_some_and(|connection| connection.closing.is_some());
-        if closing
-            && self
-                .outlets
-                .get(conn)
-                .is_none_or(|outlet| outlet.pending() == 0)
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let Some(reason) = connection.closing.filter(|_| outlet.pending() == 0) else {
+            return;
+        };
+        if !has_last_words(reason)
+            || connection.hung_up
+            || outlet.socket.shutdown(Shutdown::Write).is_err()
         {
-            self.remove(conn);
+            return self.remove(conn);
+        }
+        if !mem::replace(&mut connection.parting, true) {
+            let (at, serial) = (self.outlets.now + limits::PARTING, connection.serial);
+            self.timers.set(Deadline {
+                at,
+                conn,
+                serial,
+                purpose: Purpose::Part,
+            });
+            self.part(conn);
+        }
+    }
+
+    /// Reads on, to no end but this: bytes of the peer that nobody has read would make the system throw away what it
+    /// has not sent yet.
+    fn part(&mut self, conn: u32) {
+        let Some(outlet) = self.outlets.get(conn) else {
+            return;
+        };
+        let mut scrap = [0; 4096];
+        match (&outlet.socket).read(&mut scrap) {
+            Ok(1..) => {
+                if let Some(connection) = self.connections.get_mut(conn as usize) {
+                    connection.readable = true;
+                    self.list(conn);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => self.remove(conn),
         }
     }
 
     fn remove(&mut self, conn: u32) {
-        if let Some(outlet) = self.outlets.remove(conn) {
-            part(&outlet.socket);
-        }
+        self.outlets.remove(conn);
         if self.connections.try_remove(conn as usize).is_some() {
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }
@@ -462,6 +499,9 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
+        if connection.parting {
+            return self.part(conn);
+        }
         if connection.stalled.is_some() || connection.closing.is_some() {
             return;
         }
@@ -654,7 +694,7 @@ impl Worker {
                 });
             }
         }
-        if !self.outlets.pool.is_empty() && self.trim_at.is_none() {
+        if !self.read_buffer.is_empty() && self.trim_at.is_none() {
             self.trim_at = Some(self.outlets.now + limits::IDLE_TRIM);
         }
     }
@@ -663,8 +703,7 @@ impl Worker {
         let now = self.outlets.now;
         if self.trim_at.is_some_and(|at| at <= now) {
             self.trim_at = None;
-            self.read_buffer = Vec::new();
-            self.outlets.trim();
+            self.trim();
         }
         while let Some(deadline) = self.timers.due(now) {
             let live = self
@@ -679,6 +718,7 @@ impl Worker {
                 (Some(connection), Purpose::Unstall) if connection.stalled == Some(deadline.at) => {
                     self.unstall(deadline.conn, deadline.serial);
                 }
+                (Some(_), Purpose::Part) => self.remove(deadline.conn),
                 (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
                 _ => {}
             }
@@ -688,6 +728,15 @@ impl Worker {
         while let Some((conn, reason)) = self.outlets.doomed.pop() {
             self.begin_closing(conn, reason);
         }
+    }
+
+    /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
+    fn trim(&mut self) {
+        self.read_buffer = Vec::new();
+        self.mail = Mail::default();
+        self.ready.shrink_to_fit();
+        self.engine.trim();
+        self.outlets.trim();
     }
 
     fn beat(&mut self, conn: u32) {
@@ -766,15 +815,13 @@ fn slot(key: usize) -> u32 {
     u32::try_from(key).expect("a process has fewer than 2^32 descriptors")
 }
 
-/// Ends the connection so that the peer can read the last words: with bytes of its own unread, they would be lost.
-fn part(socket: &TcpStream) {
-    /// More than this is not worth it: the peer is not listening.
-    const READS_MAX: usize = 16;
-    let _ = socket.shutdown(Shutdown::Write);
-    let mut scrap = [0; 4096];
-    for _ in 0..READS_MAX {
-        if !matches!((&*socket).read(&mut scrap), Ok(1..)) {
-            return;
-        }
+/// Whether the peer should be able to read to the end what was sent to it.
+fn has_last_words(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::ClientClosed | CloseReason::ReadError | CloseReason::WriteError => false,
+        CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => false,
+        // One too many must not take up a descriptor any longer.
+        CloseReason::Connections => false,
+        _ => true,
     }
 }

@@ -28,8 +28,9 @@ pub struct Context<'a> {
 pub struct Client {
     id: u64,
     addr: SocketAddr,
-    /// What CONNECT said; the defaults until it comes.
-    connect: Option<Box<Connect>>,
+    /// What CONNECT said; the defaults until it comes. Inline, so that a crowd of clients leaves no scattered memory.
+    connect: Connect,
+    connected: bool,
     verbose: bool,
     pedantic: bool,
     /// Whether its own messages come back to it.
@@ -62,7 +63,8 @@ impl Client {
         Client {
             id,
             addr,
-            connect: None,
+            connect: Connect::default(),
+            connected: false,
             verbose,
             pedantic,
             echo,
@@ -110,7 +112,7 @@ impl Client {
     /// What CONNECT said, once it came.
     #[must_use]
     pub fn connect(&self) -> Option<&Connect> {
-        self.connect.as_deref()
+        self.connected.then_some(&self.connect)
     }
 
     /// Takes one frame in and gives at most one action out.
@@ -198,10 +200,7 @@ impl Client {
 
     fn on_ping(&mut self, context: &Context<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PONG\r\n");
-        let takes_info = self
-            .connect
-            .as_ref()
-            .is_some_and(|connect| connect.protocol >= 1);
+        let takes_info = self.connected && self.connect.protocol >= 1;
         if takes_info && !self.informed {
             self.informed = true;
             self.inform(context, Some("$G"), false, out);
@@ -214,8 +213,8 @@ impl Client {
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
-        let again = self.connect.is_some();
-        let connect = self.connect.get_or_insert_default();
+        let again = std::mem::replace(&mut self.connected, true);
+        let connect = &mut self.connect;
         connect
             .merge(json)
             .map_err(|_| CloseReason::ProtocolViolation)?;
@@ -254,9 +253,7 @@ impl Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} - cid:{}", self.addr, self.id)?;
-        let Some(connect) = &self.connect else {
-            return Ok(());
-        };
+        let connect = &self.connect;
         let version = connect
             .version
             .as_deref()

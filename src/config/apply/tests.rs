@@ -1,0 +1,556 @@
+//! What options say, and what is wrong with them, option by option.
+
+use super::super::options::Permissions;
+use super::super::options::{
+    ConnectionType, ExportKind, HandshakeFirst, ImportKind, ResponseRule, ResponseType,
+};
+use super::super::table::{OPTIONS, Status};
+use super::super::{Nothing, parse_str};
+use super::*;
+
+mod accounts;
+
+fn options(text: &str) -> Options {
+    parse_str("c.conf", text, &Nothing)
+        .unwrap_or_else(|errors| panic!("{text}: {errors}"))
+        .options
+}
+
+fn errors(text: &str) -> Vec<String> {
+    let refused = parse_str("c.conf", text, &Nothing)
+        .map(|_| text)
+        .expect_err("should be refused");
+    refused.errors.iter().map(ToString::to_string).collect()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    parse_str("c.conf", text, &Nothing)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// A block that holds one option with that value.
+fn inside(block: Block, name: &str, value: &str) -> String {
+    let option = format!("\"{name}\": {value}");
+    match block {
+        Block::Top => option,
+        Block::Tls => format!("tls {{{option}}}"),
+        Block::Certs => format!("tls {{certs: [{{{option}}}]}}"),
+        Block::Authorization => format!("authorization {{{option}}}"),
+        Block::User => format!("authorization {{users: [{{{option}}}]}}"),
+        Block::Permissions => format!("authorization {{permissions: {{{option}}}}}"),
+        Block::Subjects => format!("authorization {{permissions: {{publish: {{{option}}}}}}}"),
+        Block::Responses => {
+            format!("authorization {{permissions: {{allow_responses: {{{option}}}}}}}")
+        }
+        Block::Cluster => format!("cluster {{{option}}}"),
+        Block::Compression => format!("cluster {{compression: {{{option}}}}}"),
+        Block::Account => format!("accounts {{A: {{{option}}}}}"),
+        Block::Limits => format!("accounts {{A: {{limits: {{{option}}}}}}}"),
+        Block::Export => format!("accounts {{A: {{exports: [{{{option}}}]}}}}"),
+        Block::Latency => {
+            format!("accounts {{A: {{exports: [{{service: x, latency: {{{option}}}}}]}}}}")
+        }
+        Block::Import => format!("accounts {{A: {{imports: [{{{option}}}]}}}}"),
+        Block::ImportFrom => format!("accounts {{A: {{imports: [{{stream: {{{option}}}}}]}}}}"),
+        Block::Destination => format!("mappings {{a: [{{{option}}}]}}"),
+    }
+}
+
+#[test]
+fn each_option_is_taken_and_minds_its_type() {
+    for known in OPTIONS {
+        for name in [known.name].iter().chain(known.aliases) {
+            // No option is a date within an array.
+            let text = inside(known.block, name, "[2016-05-04T18:53:41Z]");
+            match known.status {
+                Status::Ignored => {
+                    let is_unknown = parse_str("c.conf", &text, &Nothing)
+                        .is_err_and(|it| it.to_string().contains("nown field"));
+                    assert!(!is_unknown, "{text}");
+                }
+                Status::NotSupported => {
+                    let expected = format!("option \"{name}\" is not supported by midge");
+                    assert!(
+                        errors(&text).iter().any(|it| it.contains(&expected)),
+                        "{text}"
+                    );
+                }
+                Status::Supported => {
+                    let errors = errors(&text);
+                    assert!(
+                        !errors
+                            .iter()
+                            .any(|it| it.contains("nown field") || it.contains("not supported by")),
+                        "{errors:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_options_are_refused_in_every_block() {
+    for known in OPTIONS {
+        let text = inside(known.block, "no_such_option", "1");
+        assert!(
+            errors(&text).iter().any(|it| it.contains("nknown field")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_switched_off_needs_no_support() {
+    options(
+        "jetstream: disabled, ocsp: false, prof_port: 0, proxy_protocol: no, tls {ocsp_peer: false}",
+    );
+    assert_eq!(
+        errors("a: 1\njetstream {store_dir: x}\n  mqtt {}"),
+        [
+            "c.conf:1:0: unknown field \"a\"",
+            "c.conf:2:1: option \"jetstream\" is not supported by midge (persistence)",
+            "c.conf:3:3: option \"mqtt\" is not supported by midge (clients that speak MQTT)",
+        ]
+    );
+}
+
+#[test]
+fn a_variable_need_not_be_an_option_but_in_tls() {
+    options("A: 1\nport: $A");
+    options("authorization {P: x, users: [{user: a, password: $P}]}");
+    assert_eq!(errors("A: 1\nport: 2"), ["c.conf:1:0: unknown field \"A\""]);
+    assert_eq!(
+        errors("tls {A: 1, timeout: $A}"),
+        ["c.conf:1:5: error parsing tls config, unknown field \"A\""]
+    );
+}
+
+#[test]
+fn addresses_are_host_and_port() {
+    let place = |text: &str| (options(text).host, options(text).port);
+    assert_eq!(place("listen: 1"), ("0.0.0.0".into(), 1));
+    assert_eq!(place("listen: \"[::1]:5\""), ("::1".into(), 5));
+    assert_eq!(place("listen: \":5\""), ("0.0.0.0".into(), 5));
+    assert_eq!(place("port: -1"), ("0.0.0.0".into(), 0));
+    assert_eq!(place("port: 0, net: a"), ("a".into(), 4222));
+    assert_eq!(place("listen: a:1, port: 2"), ("a".into(), 2));
+    assert_eq!(options("http: \":8222\"").http_host, None);
+    assert_eq!(options("monitor_port: -1").http_port, Some(0));
+    assert_eq!(options("cluster {listen: -1}").cluster.port, Some(0));
+    assert_eq!(
+        errors("listen: abc"),
+        ["c.conf:1:0: could not parse address string \"abc\""]
+    );
+    assert_eq!(
+        errors("listen: a:b"),
+        ["c.conf:1:0: could not parse port \"b\""]
+    );
+    assert_eq!(
+        errors("listen: true"),
+        ["c.conf:1:0: expected port or host:port, but \"listen\" is a boolean"]
+    );
+    assert_eq!(
+        errors("port: 70000"),
+        ["c.conf:1:0: port 70000 is not a port"]
+    );
+}
+
+#[test]
+fn limits_have_their_own_zeros_and_negatives() {
+    assert_eq!(options("max_connections: 0").max_connections, None);
+    assert_eq!(options("max_conn: -1").max_connections, None);
+    assert_eq!(options("max_subs: 0").max_subscriptions, None);
+    assert_eq!(options("max_payload: 0").max_payload, limits::MAX_PAYLOAD);
+    assert_eq!(
+        options("max_payload: -1, max_pending: 5mb").max_payload,
+        5 << 20
+    );
+    assert_eq!(options("max_pending: 0").max_pending, limits::MAX_PENDING);
+    assert_eq!(
+        options("ping_interval: \"0s\"").ping_interval,
+        limits::PING_INTERVAL
+    );
+    assert_eq!(options("memory_limit: 32mb").memory_limit, Some(32 << 20));
+    assert_eq!(
+        errors("max_sub_tokens: 0"),
+        ["c.conf:1:0: max_sub_tokens value can not be negative"]
+    );
+    assert_eq!(
+        errors("max_sub_tokens: 256"),
+        ["c.conf:1:0: max_sub_tokens value is too big"]
+    );
+    assert_eq!(
+        errors("max_control_line: 2147483648"),
+        ["c.conf:1:0: max_control_line value is too big"]
+    );
+    assert_eq!(
+        errors("max_pending: -5"),
+        ["c.conf:1:0: max_pending value can not be negative"]
+    );
+    assert_eq!(
+        errors("max_payload: \"1MB\""),
+        ["c.conf:1:0: option \"max_payload\" must be an integer, but is a string"]
+    );
+    assert_eq!(
+        errors("workers: 65"),
+        ["c.conf:1:0: workers 65 is too many, the limit is 64"]
+    );
+}
+
+#[test]
+fn durations_are_strings() {
+    assert_eq!(
+        options("ping_interval: \"1m30s\"").ping_interval,
+        Duration::from_secs(90)
+    );
+    assert_eq!(
+        options("ping_interval: 10").ping_interval,
+        Duration::from_secs(10)
+    );
+    let warning = "c.conf:1:0: invalid use of field \"ping_interval\": ping_interval should be converted to a duration";
+    assert_eq!(warnings("ping_interval: 10"), [warning]);
+    assert_eq!(warnings("authorization {timeout: 61}").len(), 1);
+    assert_eq!(
+        options("authorization {timeout: \"3s\"}").auth_timeout,
+        Duration::from_secs(3)
+    );
+    assert_eq!(options("tls {}").auth_timeout, Duration::from_secs(3));
+    assert_eq!(
+        options("tls {timeout: 5}, authorization {timeout: 2}").auth_timeout,
+        Duration::from_secs(2)
+    );
+    assert_eq!(
+        errors("write_deadline: abc"),
+        ["c.conf:1:0: error parsing write_deadline: time: invalid duration \"abc\""]
+    );
+    assert_eq!(
+        errors("lame_duck_duration: \"10s\"")[0],
+        "c.conf:1:0: invalid lame_duck_duration of 10s, minimum is 30 seconds"
+    );
+    let expected = "c.conf:1:0: option \"lame_duck_duration\" must be a string, but is an integer";
+    assert_eq!(errors("lame_duck_duration: 40"), [expected]);
+    assert_eq!(
+        errors("lame_duck_grace_period: \"-1s\""),
+        ["c.conf:1:0: invalid lame_duck_grace_period, needs to be positive"]
+    );
+    assert_eq!(
+        options("clock_floor: 1970-01-02T00:00:00Z").clock_floor,
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(86_400))
+    );
+}
+
+#[test]
+fn labels_and_paths() {
+    assert_eq!(options("server_tags: \"a, b\"").server_tags, ["a", "b"]);
+    assert_eq!(
+        options("server_metadata {a: b}")
+            .server_metadata
+            .get("a")
+            .map(String::as_str),
+        Some("b")
+    );
+    assert_eq!(
+        options("http_base_path: \"a//b/../c/\"").http_base_path,
+        "/a/c"
+    );
+    assert!(options("trace_verbose: true").trace);
+    assert_eq!(
+        errors("server_name: \"a b\""),
+        ["c.conf:1:0: server name cannot contain spaces"]
+    );
+    assert_eq!(
+        errors("write_timeout: x"),
+        ["c.conf:1:0: write_timeout must be 'default', 'close' or 'retry'"]
+    );
+}
+
+#[test]
+fn tls_blocks_are_checked_without_opening_a_file() {
+    let tls = |text: &str| options(&format!("tls {{{text}}}")).tls.unwrap();
+    assert_eq!(tls("first: yes").handshake_first, HandshakeFirst::Always);
+    assert_eq!(
+        tls("certs: [{cert_file: a, key_file: b}, {cert_file: c, key_file: d}]")
+            .certs
+            .len(),
+        2
+    );
+    assert_eq!(tls("watch: 1h").watch, Some(Duration::from_secs(3600)));
+    assert!(tls("verify_and_map: true").verify);
+    let pin = "AB".repeat(32);
+    assert_eq!(
+        tls(&format!("pinned_certs: [\"{pin}\"]")).pinned_certs,
+        [pin.to_lowercase()]
+    );
+    let cases = [
+        (
+            "cert_file: x",
+            "1:0: missing 'key_file' in TLS configuration",
+        ),
+        (
+            "key_file: x",
+            "1:0: missing 'cert_file' in TLS configuration",
+        ),
+        (
+            "verify: 1",
+            "1:5: error parsing tls config, expected 'verify' to be a boolean",
+        ),
+        (
+            "cipher_suites: []",
+            "1:5: error parsing tls config, 'cipher_suites' cannot be empty",
+        ),
+        ("cipher_suites: [x]", "1:21: unrecognized cipher x"),
+        (
+            "curve_preferences: [x]",
+            "1:25: unrecognized curve preference x",
+        ),
+        (
+            "min_version: \"1.1\"",
+            "1:5: error parsing tls config: unsupported TLS version: TLS 1.1",
+        ),
+        (
+            "handshake_first: \"50\"",
+            "1:5: field \"handshake_first\"'s value \"50\" is invalid",
+        ),
+        (
+            "cert_file: a, key_file: b, certs: []",
+            "1:0: error parsing tls config, cannot combine 'cert_file' option with 'certs' option",
+        ),
+        (
+            "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]",
+            "1:0: insecure cipher suites configured without 'allow_insecure_cipher_suites' option set: TLS_RSA_WITH_RC4_128_SHA",
+        ),
+        (
+            "verify_cert_and_check_known_urls: yes",
+            "1:5: verify_cert_and_check_known_urls not supported in this context",
+        ),
+        (
+            "pinned_certs: [ab]",
+            "1:20: error parsing tls config, 'pinned_certs' key ab does not look like hex-encoded sha256 of DER encoded SubjectPublicKeyInfo",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(
+            errors(&format!("tls {{{text}}}")),
+            [format!("c.conf:{expected}")],
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn authorization_has_one_method() {
+    assert_eq!(
+        errors("authorization {user: a, token: b}"),
+        ["c.conf:1:0: Cannot have a user/pass and token"]
+    );
+    assert_eq!(
+        errors("authorization {user: a, users: [{user: b}]}"),
+        ["c.conf:1:0: Can not have a single user/pass and a users array"]
+    );
+    assert_eq!(
+        errors("authorization {token: a, users: [{user: b}]}"),
+        ["c.conf:1:0: Can not have a token and a users array"]
+    );
+    assert_eq!(
+        errors("authorization {users: [{user: b}, {user: b}]}"),
+        ["c.conf:1:34: Duplicate user \"b\" detected"]
+    );
+    assert_eq!(
+        errors("authorization {users: [{nkey: UA}]}"),
+        ["c.conf:1:23: Not a valid public nkey for a user"]
+    );
+    assert_eq!(
+        errors("authorization {users: [{password: x}]}"),
+        ["c.conf:1:23: User entry requires a user"]
+    );
+    assert_eq!(
+        errors("authorization {users: [{user: a, clients: [x]}]}"),
+        ["c.conf:1:43: invalid connection types [\"X\"]"]
+    );
+    let users = options("authorization {users: [{user: a, clients: [standard]}]}").users;
+    assert_eq!(
+        users[0].allowed_connection_types,
+        [ConnectionType::Standard]
+    );
+}
+
+#[test]
+fn permissions_are_lists_or_rules() {
+    let permissions = |text: &str| {
+        let options = options(&format!(
+            "authorization {{users: [{{user: a, permissions: {{{text}}}}}]}}"
+        ));
+        Permissions::clone(options.users[0].permissions.as_ref().unwrap())
+    };
+    assert_eq!(permissions("publish: []").publish.allow, None);
+    assert_eq!(permissions("publish: {deny: a}").publish.deny, ["a"]);
+    assert_eq!(
+        permissions("sub: \"a q\"").subscribe.allow.unwrap(),
+        ["a q"]
+    );
+    let rule = ResponseRule {
+        max: Some(1),
+        expires: Some(Duration::from_secs(120)),
+    };
+    assert_eq!(
+        permissions("allow_responses: true").allow_responses,
+        Some(rule)
+    );
+    assert_eq!(
+        permissions("allow_responses: true").publish.allow,
+        Some(Vec::new())
+    );
+    assert_eq!(permissions("allow_responses: false").publish.allow, None);
+    let rule = ResponseRule {
+        max: None,
+        expires: None,
+    };
+    assert_eq!(
+        permissions("allow_responses: {max: -1, ttl: \"-1s\"}").allow_responses,
+        Some(rule)
+    );
+    let text = |rules: &str| format!("authorization {{permissions: {{{rules}}}}}");
+    assert_eq!(
+        errors(&text("publish: \"a b\"")),
+        ["c.conf:1:39: subject \"a b\" is not a valid subject"]
+    );
+    assert_eq!(
+        errors(&text("publish: a..b")),
+        ["c.conf:1:38: subject \"a..b\" is not a valid subject"]
+    );
+    assert_eq!(
+        errors(&text("allow_responses: 5")),
+        ["c.conf:1:29: error parsing response permissions, expected a boolean or a map"]
+    );
+    assert_eq!(
+        errors("authorization {permissions: 1}"),
+        ["c.conf:1:15: Expected permissions to be a map/struct, got an integer"]
+    );
+}
+
+#[test]
+fn clusters_have_their_own_rules() {
+    let cluster = |text: &str| options(&format!("cluster {{{text}}}")).cluster;
+    assert_eq!(cluster("pool_size: -1").pool_size, None);
+    assert_eq!(
+        cluster("compression: on").compression.mode,
+        CompressionMode::Fast
+    );
+    let compression =
+        cluster("compression {mode: s2_auto, rtt_thresholds: [10ms, 50ms]}").compression;
+    assert_eq!(
+        compression.rtt_thresholds,
+        [Duration::from_millis(10), Duration::from_millis(50)]
+    );
+    assert_eq!(
+        cluster("ping_interval: \"1m\"").ping_interval,
+        Some(Duration::from_secs(30))
+    );
+    assert_eq!(
+        cluster("routes: [\"nats://a:1\", \"nats://a:1\"]")
+            .routes
+            .len(),
+        1
+    );
+    let inner = "authorization {user: a, permissions {import: x}}";
+    assert_eq!(
+        cluster(inner).permissions.unwrap().import.allow.unwrap(),
+        ["x"]
+    );
+    assert_eq!(
+        cluster(&format!("{inner}, permissions {{import: y}}"))
+            .permissions
+            .unwrap()
+            .import
+            .allow
+            .unwrap(),
+        ["y"]
+    );
+    let cases = [
+        ("name: \"a b\"", "1:9: cluster name cannot contain spaces"),
+        (
+            "routes: [\"nats://u:secret@:1\"]",
+            "1:19: error parsing route url: it needs a host and a port",
+        ),
+        (
+            "compression: foo",
+            "1:9: unsupported compression mode \"foo\"",
+        ),
+        (
+            "authorization {token: a}",
+            "1:9: Cluster authorization does not support tokens",
+        ),
+        (
+            "authorization {users: []}",
+            "1:9: Cluster authorization does not allow multiple users",
+        ),
+        (
+            "permissions {allow_responses: true}",
+            "1:9: Cluster permissions do not support dynamic responses",
+        ),
+        (
+            "pool_size: -1, accounts: [\"$SYS\"]",
+            "1:0: pool_size cannot be negative if pinned accounts are specified",
+        ),
+        (
+            "accounts: [X]",
+            "1:0: unable to add account \"X\" to the list of dedicated routes: account missing",
+        ),
+        (
+            "advertise: \"a:b:c\"",
+            "1:0: invalid cluster_advertise value of a:b:c, it must be host or host:port",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(
+            errors(&format!("cluster {{{text}}}")),
+            [format!("c.conf:{expected}")],
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn options_are_checked_together() {
+    let cases = [
+        (
+            "max_payload: 2, max_pending: 1",
+            "1:0: max_payload (2) cannot be higher than max_pending (1)",
+        ),
+        (
+            "lame_duck_grace_period: \"3m\"",
+            "1:0: lame duck grace period (3m0s) should be strictly lower than lame duck duration (2m0s)",
+        ),
+        (
+            "no_auth_user: a",
+            "1:0: no_auth_user: \"a\" present, but users/nkeys are not defined",
+        ),
+        (
+            "no_auth_user: a, authorization {users: [{user: b}]}",
+            "1:0: no_auth_user: \"a\" not present as user or nkey in authorization block or account configuration",
+        ),
+        (
+            "http: 1, https: 2, tls {cert_file: a, key_file: b}",
+            "1:9: can't specify both HTTP (1) and HTTPs (2) ports",
+        ),
+        ("https: 1", "1:0: TLS cert and key required for HTTPS"),
+        (
+            "client_advertise: \"a:b:c\"",
+            "1:0: invalid client_advertise value of a:b:c, it must be host or host:port",
+        ),
+        (
+            "remote_syslog: foo",
+            "1:0: remote_syslog foo must start with udp://, tcp:// or unix://",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(errors(text), [format!("c.conf:{expected}")], "{text}");
+    }
+    options("no_auth_user: a, accounts {A: {users: [{user: a}]}}");
+    options("client_advertise: \"[::1]:5\"");
+}

@@ -1,0 +1,395 @@
+//! Takes typed values out of the tree and gathers what is wrong with them.
+//!
+//! Each method that finds a mistake reports it and gives nothing, so that the caller goes on with the next option.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::duration::{self, Signed};
+use super::error::{Notice, Position};
+use super::table::{self, Block, Status};
+use super::value::{Data, Entry, Map, Value};
+use crate::limits;
+
+/// What there is to tell about a configuration, in the order of finding it.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) errors: Vec<Notice>,
+    pub(super) warnings: Vec<Notice>,
+}
+
+impl Report {
+    pub(super) fn error(&mut self, at: &Position, text: impl Into<String>) {
+        // A file may use one bad map ten thousand times.
+        match self.errors.len() {
+            limits::CONFIG_ERRORS_MAX => self
+                .errors
+                .push(Notice::general("too many errors, the rest are not shown")),
+            len if len < limits::CONFIG_ERRORS_MAX => self.errors.push(Notice::at(at, text)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn warn(&mut self, entry: &Entry, text: &str) {
+        if self.warnings.len() < limits::CONFIG_ERRORS_MAX {
+            let text = format!("invalid use of field \"{}\": {text}", entry.key);
+            self.warnings.push(Notice::at(&entry.at, text));
+        }
+    }
+
+    /// Gives `take` each option of the block that midge has, by its main name; reports what it has not.
+    pub(super) fn each<'m>(
+        &mut self,
+        block: Block,
+        map: &'m Map,
+        mut take: impl FnMut(&mut Self, &'static str, &'m Entry),
+    ) {
+        for entry in &map.entries {
+            if self.errors.len() > limits::CONFIG_ERRORS_MAX {
+                return;
+            }
+            let key = &entry.key;
+            match table::find(block, key) {
+                Some(known) if known.status == Status::Supported => take(self, known.name, entry),
+                Some(known) if known.status == Status::Ignored || is_off(&entry.value) => {}
+                Some(known) => {
+                    self.error(
+                        &entry.at,
+                        format!(
+                            "option \"{key}\" is not supported by midge ({})",
+                            known.help
+                        ),
+                    );
+                }
+                // A variable is a key like any other, but in a tls block the reference server takes none.
+                None if entry.used && block != Block::Tls => {}
+                None => self.error(&entry.at, unknown(block, key)),
+            }
+        }
+    }
+
+    fn wrong_type<T>(
+        &mut self,
+        name: &str,
+        wanted: &str,
+        value: &Value,
+        at: &Position,
+    ) -> Option<T> {
+        self.error(
+            at,
+            format!(
+                "option \"{name}\" must be {wanted}, but is {}",
+                value.kind()
+            ),
+        );
+        None
+    }
+
+    pub(super) fn string<'m>(&mut self, entry: &'m Entry) -> Option<&'m Arc<str>> {
+        match &entry.value.data {
+            Data::String(text) => Some(text),
+            _ => self.wrong_type(&entry.key, "a string", &entry.value, &entry.at),
+        }
+    }
+
+    pub(super) fn text(&mut self, entry: &Entry) -> Option<String> {
+        self.string(entry).map(|text| text.to_string())
+    }
+
+    /// A path; an empty one is none.
+    pub(super) fn path(&mut self, entry: &Entry) -> Option<Option<PathBuf>> {
+        self.string(entry).map(|text| {
+            if text.is_empty() {
+                None
+            } else {
+                Some(PathBuf::from(&**text))
+            }
+        })
+    }
+
+    pub(super) fn boolean(&mut self, entry: &Entry) -> Option<bool> {
+        match entry.value.data {
+            Data::Bool(flag) => Some(flag),
+            _ => self.wrong_type(&entry.key, "a boolean", &entry.value, &entry.at),
+        }
+    }
+
+    pub(super) fn integer(&mut self, entry: &Entry) -> Option<i64> {
+        match entry.value.data {
+            Data::Integer(number) => Some(number),
+            _ => self.wrong_type(&entry.key, "an integer", &entry.value, &entry.at),
+        }
+    }
+
+    /// An integer that fits the type.
+    pub(super) fn number<T: TryFrom<i64>>(&mut self, entry: &Entry) -> Option<T> {
+        let number = self.integer(entry)?;
+        let fitting = T::try_from(number).ok();
+        if fitting.is_none() {
+            let reason = if number < 0 {
+                "can not be negative"
+            } else {
+                "is too big"
+            };
+            self.error(&entry.at, format!("{} value {reason}", entry.key));
+        }
+        fitting
+    }
+
+    /// A limit: 0 and less are unlimited.
+    pub(super) fn limit<T: TryFrom<i64>>(&mut self, entry: &Entry) -> Option<Option<T>> {
+        let number = self.integer(entry)?;
+        if number <= 0 {
+            Some(None)
+        } else {
+            self.number(entry).map(Some)
+        }
+    }
+
+    /// A size of which 0 stands for the default, and that the protocol gives 31 bits.
+    pub(super) fn size(&mut self, entry: &Entry, default: usize) -> Option<usize> {
+        let number = self.integer(entry)?;
+        if number > i64::from(i32::MAX) {
+            self.error(&entry.at, format!("{} value is too big", entry.key));
+            return None;
+        }
+        if number == 0 {
+            Some(default)
+        } else {
+            self.number(entry)
+        }
+    }
+
+    /// A port; `-1` (any, as for the system) is 0, and 0 is `None`.
+    pub(super) fn port(&mut self, entry: &Entry) -> Option<Option<u16>> {
+        let number = self.integer(entry)?;
+        let port = port_number(number);
+        if port.is_none() {
+            self.error(&entry.at, format!("{} {number} is not a port", entry.key));
+        }
+        port
+    }
+
+    pub(super) fn map<'m>(&mut self, entry: &'m Entry) -> Option<&'m Map> {
+        match &entry.value.data {
+            Data::Map(map) => Some(map),
+            _ => self.wrong_type(&entry.key, "a map", &entry.value, &entry.at),
+        }
+    }
+
+    pub(super) fn items<'m>(&mut self, entry: &'m Entry) -> Option<&'m [Value]> {
+        match &entry.value.data {
+            Data::Array(array) => Some(&array.items),
+            _ => self.wrong_type(&entry.key, "an array", &entry.value, &entry.at),
+        }
+    }
+
+    /// The maps in an array.
+    pub(super) fn maps<'m>(&mut self, entry: &'m Entry) -> Vec<(&'m Map, &'m Position)> {
+        let items = self.items(entry).unwrap_or_default();
+        let mut maps = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.data {
+                Data::Map(map) => maps.push((&**map, &item.at)),
+                _ => {
+                    self.error(
+                        &item.at,
+                        format!(
+                            "each entry of \"{}\" must be a map, but this is {}",
+                            entry.key,
+                            item.kind()
+                        ),
+                    );
+                }
+            }
+        }
+        maps
+    }
+
+    /// The strings in an array.
+    pub(super) fn texts<'m>(&mut self, entry: &'m Entry) -> Option<Vec<(&'m str, &'m Position)>> {
+        let mut texts = Vec::new();
+        for item in self.items(entry)? {
+            match &item.data {
+                Data::String(text) => texts.push((&**text, &item.at)),
+                _ => {
+                    self.error(
+                        &item.at,
+                        format!(
+                            "each entry of \"{}\" must be a string, but this is {}",
+                            entry.key,
+                            item.kind()
+                        ),
+                    );
+                }
+            }
+        }
+        Some(texts)
+    }
+
+    /// The strings in an array, or the only one.
+    pub(super) fn text_or_texts<'m>(
+        &mut self,
+        entry: &'m Entry,
+    ) -> Option<Vec<(&'m str, &'m Position)>> {
+        match &entry.value.data {
+            Data::String(text) => Some(vec![(&**text, &entry.value.at)]),
+            Data::Array(_) => self.texts(entry),
+            _ => self.wrong_type(
+                &entry.key,
+                "a string or an array of them",
+                &entry.value,
+                &entry.at,
+            ),
+        }
+    }
+
+    /// A duration in its own syntax; negative ones too.
+    pub(super) fn signed_duration(&mut self, entry: &Entry) -> Option<Signed> {
+        let text = self.string(entry)?;
+        match duration::parse(text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.error(&entry.at, format!("error parsing {}: {reason}", entry.key));
+                None
+            }
+        }
+    }
+
+    fn not_negative(&mut self, entry: &Entry, value: Signed) -> Option<Duration> {
+        if value.is_negative && !value.length.is_zero() {
+            self.error(
+                &entry.at,
+                format!("invalid {}, needs to be positive", entry.key),
+            );
+            return None;
+        }
+        Some(value.length)
+    }
+
+    /// A duration; a bare integer is not one.
+    pub(super) fn duration(&mut self, entry: &Entry) -> Option<Duration> {
+        let value = self.signed_duration(entry)?;
+        self.not_negative(entry, value)
+    }
+
+    /// A duration; a bare integer is seconds, and warned about.
+    pub(super) fn duration_or_integer(&mut self, entry: &Entry) -> Option<Duration> {
+        let Data::Integer(_) = entry.value.data else {
+            return self.duration(entry);
+        };
+        self.warn(
+            entry,
+            &format!("{} should be converted to a duration", entry.key),
+        );
+        self.number::<u32>(entry)
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Seconds, with or without a fraction, or a duration.
+    pub(super) fn seconds(&mut self, entry: &Entry) -> Option<Duration> {
+        let length = match entry.value.data {
+            Data::Integer(_) => Duration::from_secs(self.number::<u32>(entry)?.into()),
+            Data::Float(seconds) => match Duration::try_from_secs_f64(seconds) {
+                Ok(length) => length,
+                Err(_) => {
+                    self.error(&entry.at, format!("{} value is out of range", entry.key));
+                    return None;
+                }
+            },
+            Data::String(_) => self.duration(entry)?,
+            _ => {
+                return self.wrong_type(
+                    &entry.key,
+                    "a number of seconds or a duration",
+                    &entry.value,
+                    &entry.at,
+                );
+            }
+        };
+        if length > limits::TIMEOUT_ADVISED {
+            let shown = duration::shown(length);
+            let advice = "consider keeping it under 60 seconds; a duration without quotes, such as 1m, is a number";
+            self.warn(entry, &format!("timeout of {shown} is high, {advice}"));
+        }
+        Some(length)
+    }
+
+    /// `host:port`, or a port alone. The port is as in [`Report::port`].
+    pub(super) fn listen(&mut self, entry: &Entry) -> Option<(String, Option<u16>)> {
+        let text = match &entry.value.data {
+            Data::Integer(_) => return self.port(entry).map(|port| (String::new(), port)),
+            Data::String(text) => text,
+            _ => {
+                self.error(
+                    &entry.at,
+                    format!(
+                        "expected port or host:port, but \"{}\" is {}",
+                        entry.key,
+                        entry.value.kind()
+                    ),
+                );
+                return None;
+            }
+        };
+        let parts = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once("]:"),
+            None => text.split_once(':').filter(|(_, port)| !port.contains(':')),
+        };
+        let Some((host, port)) = parts else {
+            self.error(
+                &entry.at,
+                format!("could not parse address string \"{text}\""),
+            );
+            return None;
+        };
+        let Some(port) = port.parse().ok().and_then(port_number) else {
+            self.error(&entry.at, format!("could not parse port \"{port}\""));
+            return None;
+        };
+        Some((host.into(), port))
+    }
+}
+
+/// A port of a configuration: negative ones let the system choose, which is 0; 0 is not set.
+fn port_number(number: i64) -> Option<Option<u16>> {
+    match number {
+        0 => Some(None),
+        -1 => Some(Some(0)),
+        _ => u16::try_from(number).ok().map(Some),
+    }
+}
+
+/// Whether a value switches its feature off, which needs no support.
+fn is_off(value: &Value) -> bool {
+    match &value.data {
+        Data::Bool(flag) => !flag,
+        Data::Integer(number) => *number == 0,
+        Data::String(text) => text.eq_ignore_ascii_case("disabled"),
+        _ => false,
+    }
+}
+
+fn unknown(block: Block, key: &str) -> String {
+    match block {
+        Block::Tls | Block::Certs => format!("error parsing tls config, unknown field \"{key}\""),
+        Block::Permissions | Block::Responses => {
+            format!("Unknown field \"{key}\" parsing permissions")
+        }
+        Block::Limits => format!("Unknown field \"{key}\" parsing account limits"),
+        Block::Subjects => {
+            format!(
+                "Unknown field name \"{key}\" parsing subject permissions, only 'allow' or 'deny' are permitted"
+            )
+        }
+        _ => format!("unknown field \"{key}\""),
+    }
+}
+
+/// Sets the option if there is a value for it.
+pub(super) fn set<T>(option: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *option = value;
+    }
+}
