@@ -41,8 +41,9 @@ struct World {
     next_id: u64,
 }
 
-#[derive(Default)]
 struct Outlets {
+    /// Whose bytes are being worked off.
+    origin: Origin,
     worker: usize,
     letters: Vec<VecDeque<Batch>>,
     /// What comes of deliveries, by worker and connection.
@@ -71,8 +72,14 @@ impl World {
             engines: (0..2).map(engine).collect(),
             peers: (0..WORKERS).map(|_| Vec::new()).collect(),
             outlets: Outlets {
+                origin: Origin {
+                    worker: 0,
+                    conn: 0,
+                    serial: 0,
+                },
+                worker: 0,
                 letters: (0..WORKERS).map(|_| VecDeque::new()).collect(),
-                ..Outlets::default()
+                state: Default::default(),
             },
             broker: Arc::clone(&broker),
             options: Options {
@@ -125,6 +132,7 @@ impl World {
             options: &self.options,
             info: &self.info,
         };
+        self.outlets.origin = origin(worker, &self.peers[worker][conn].0);
         let (peer, kept) = &mut self.peers[worker][conn];
         kept.extend_from_slice(bytes);
         loop {
@@ -157,8 +165,11 @@ impl World {
         let Some(batch) = self.outlets.letters[worker].pop_front() else {
             return;
         };
-        batch.for_each(|_, letter| {
-            self.engines[worker].receive(letter, &mut self.outlets);
+        batch.for_each(|from, letter| {
+            self.outlets.origin = from;
+            let (there, _) = &self.peers[worker][from.conn as usize];
+            let publisher = (from == origin(worker, there)).then_some(from.conn);
+            self.engines[worker].receive(letter, publisher, &mut self.outlets);
         });
     }
 
@@ -218,6 +229,15 @@ impl World {
     }
 }
 
+/// A peer, as workers name it.
+fn origin(worker: usize, peer: &Peer) -> Origin {
+    Origin {
+        worker: u16::try_from(worker).expect("few workers"),
+        conn: peer.conn,
+        serial: u32::try_from(peer.session.id()).expect("few peers"),
+    }
+}
+
 impl Sink for Outlets {
     fn reply(&mut self, conn: u32, bytes: &[u8]) {
         assert!(
@@ -253,16 +273,11 @@ impl Sink for Outlets {
     }
 
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
-        let from = Origin {
-            worker: 0,
-            conn: 0,
-            serial: 0,
-        };
         let letters = &mut self.letters[usize::from(worker)];
         assert_ne!(usize::from(worker), self.worker, "letters go to others");
         if letters.len() < LETTERS_MAX {
             let mut batch = Batch::default();
-            batch.push(from, letter);
+            batch.push(self.origin, letter);
             letters.push_back(batch);
         }
         if letters.len() % 64 == 63 {

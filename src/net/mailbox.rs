@@ -78,6 +78,7 @@ struct Parcel {
     from: Origin,
     account: u32,
     hops: u8,
+    echo: bool,
     subject_len: usize,
     rest_len: usize,
     /// The message, if it is too large to copy.
@@ -123,6 +124,7 @@ impl Batch {
             from,
             account: letter.account,
             hops: letter.hops,
+            echo: letter.echo,
             subject_len: message.subject.len(),
             rest_len: if shared.is_some() {
                 0
@@ -179,6 +181,7 @@ impl Batch {
                 &Letter {
                     account: parcel.account,
                     hops: parcel.hops,
+                    echo: parcel.echo,
                     message: &message,
                     to,
                 },
@@ -370,6 +373,7 @@ mod tests {
             &Letter {
                 account: 4,
                 hops: 0,
+                echo: false,
                 message: &small,
                 to: To::Each(&subs),
             },
@@ -379,6 +383,7 @@ mod tests {
             &Letter {
                 account: 5,
                 hops: 2,
+                echo: true,
                 message: &big,
                 to: To::Member {
                     sub: subs[1],
@@ -391,6 +396,7 @@ mod tests {
             &Letter {
                 account: 4,
                 hops: 0,
+                echo: false,
                 message: &small,
                 to: To::Each(&subs[2..]),
             },
@@ -401,7 +407,7 @@ mod tests {
             let subject = String::from_utf8_lossy(letter.message.subject).into_owned();
             seen.push((
                 letter.account,
-                letter.hops,
+                (letter.hops, letter.echo),
                 subject,
                 letter.message.rest.len(),
                 format!("{:?}", letter.to),
@@ -409,9 +415,15 @@ mod tests {
         });
         assert_eq!(
             seen[0],
-            (4, 0, "a.b".into(), 9, format!("{:?}", To::Each(&subs)))
+            (
+                4,
+                (0, false),
+                "a.b".into(),
+                9,
+                format!("{:?}", To::Each(&subs))
+            )
         );
-        assert_eq!(seen[1].3, large.len());
+        assert_eq!((seen[1].1, seen[1].3), ((2, true), large.len()));
         assert_eq!(
             seen[1].4,
             format!(

@@ -226,15 +226,22 @@ impl Worker {
 
     fn work_off(&mut self, batch: &Batch) {
         let Worker {
+            connections,
             engine,
             outlets,
             shared,
+            index,
             ..
         } = self;
         let mut told: Option<Origin> = None;
         batch.for_each(|from, letter| {
             outlets.origin = from;
-            let filling = engine.receive(letter, outlets) == Delivery::Filling;
+            let is_publisher = |it: &Connection| it.serial == from.serial;
+            let publisher = connections
+                .get(from.conn as usize)
+                .filter(|it| from.worker == *index && is_publisher(it))
+                .map(|_| from.conn);
+            let filling = engine.receive(letter, publisher, outlets) == Delivery::Filling;
             let pause = outlets.pause.take();
             if let (true, Some(pause), Some(mailbox)) = (
                 filling && told != Some(from),
