@@ -62,7 +62,7 @@ fuzz_target!(|input: &[u8]| {
             }
             [b'-', b' ', number @ ..] => {
                 let number = number.iter().fold(0_usize, |sum, &byte| {
-                    sum.wrapping_mul(10) + usize::from(byte)
+                    sum.wrapping_mul(10).wrapping_add(usize::from(byte))
                 });
                 if !standing.is_empty() {
                     let gone = standing.swap_remove(number % standing.len());
