@@ -96,3 +96,6 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 pub const CONFIG_INCLUDE_DEPTH_MAX: usize = 16;
 /// Errors in one configuration after which reading stops.
 pub const CONFIG_ERRORS_MAX: usize = 50;
+/// Connections that a worker is given in a row. Those opened together tend to talk to each other, and a message that
+/// stays with its worker costs half of one that changes hands.
+pub const CONNECTIONS_TOGETHER: usize = 16;

@@ -184,13 +184,19 @@ impl Engine {
                 Err(error) => break End::Close(self.on_parse_error(peer, &error, sink)),
             };
             consumed += step.consumed;
-            let Some(frame) = step.frame else {
+            let Some(frame) = &step.frame else {
                 break End::Starved;
             };
-            sink.on_frame(&peer.session, &frame);
-            match self.on_frame(peer, frame, context, sink) {
-                Ok(Delivery::Filling) => break End::Pause,
-                Ok(_) => {}
+            sink.on_frame(&peer.session, frame);
+            let action = peer.session.on_frame(frame, context, &mut self.answers);
+            self.answer(peer, sink);
+            match action {
+                Ok(Action::Publish(publish)) => {
+                    if self.publish(peer, publish, sink) == Delivery::Filling {
+                        break End::Pause;
+                    }
+                }
+                Ok(action) => self.carry_out(peer, action, context, sink),
                 Err(reason) => break End::Close(reason),
             }
         };
@@ -226,18 +232,16 @@ impl Engine {
         CloseReason::from(error)
     }
 
-    fn on_frame(
+    /// Everything but a publish.
+    fn carry_out(
         &mut self,
-        peer: &mut Peer,
-        frame: Frame<'_>,
+        peer: &Peer,
+        action: Action<'_>,
         context: &Context<'_>,
         sink: &mut impl Sink,
-    ) -> Result<Delivery, CloseReason> {
-        let action = peer.session.on_frame(frame, context, &mut self.answers);
-        self.answer(peer, sink);
-        match action? {
-            Action::Nothing => {}
-            Action::Publish(publish) => return Ok(self.publish(peer, &publish, sink)),
+    ) {
+        match action {
+            Action::Nothing | Action::Publish(_) => {}
             Action::Subscribe {
                 subject,
                 queue,
@@ -252,7 +256,6 @@ impl Engine {
             }
             Action::Refuse(violation) => self.refuse(peer, &violation, sink),
         }
-        Ok(Delivery::Taken)
     }
 
     #[inline]

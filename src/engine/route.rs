@@ -30,6 +30,7 @@ struct Round<'r, S> {
 }
 
 impl Engine {
+    #[inline]
     pub(super) fn publish(
         &mut self,
         peer: &Peer,
@@ -39,13 +40,16 @@ impl Engine {
         let Some(account) = self.broker.account(peer.account) else {
             return Delivery::Refused;
         };
-        let message = Message::from_publish(publish, &mut self.scratch);
         let matches = self.cache.find(
             account.index,
             publish.subject,
             &account.trie,
             &account.generations,
         );
+        if matches.is_empty() && !peer.session.no_responders {
+            return Delivery::Taken;
+        }
+        let message = Message::from_publish(publish, &mut self.scratch);
         let mut round = Round {
             worker: self.worker,
             account: peer.account,

@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::mailbox::{Command, Settings};
 use super::worker::Shared;
 use crate::config::options::Options;
+use crate::limits;
 use crate::log::{error, warn};
 use crate::session::{Client, CloseReason};
 
@@ -170,7 +171,7 @@ impl Acceptor {
         }
     }
 
-    /// Gives a connection to the worker that has the fewest.
+    /// Gives a connection to the worker that has the fewest, by blocks.
     fn place(&mut self, socket: TcpStream, addr: SocketAddr) {
         self.exhausted = false;
         let counts = self
@@ -179,7 +180,10 @@ impl Acceptor {
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
         let all: usize = counts.clone().sum();
-        let Some((worker, _)) = counts.enumerate().min_by_key(|&(_, count)| count) else {
+        let Some((worker, _)) = counts
+            .enumerate()
+            .min_by_key(|&(_, count)| count / limits::CONNECTIONS_TOGETHER)
+        else {
             return;
         };
         self.last_id += 1;

@@ -305,18 +305,21 @@ fn word_len(text: &[u8]) -> Option<usize> {
 }
 
 /// The number at the front, and its digits; none if there are too many of them.
-#[inline]
+#[inline(always)]
 fn decimal(text: &[u8]) -> (usize, usize) {
     let (mut value, mut digits) = (0, 0);
-    for &byte in text.iter().take(SIZE_DIGITS_MAX + 1) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return (value, digits);
+    while let Some(digit) = text
+        .get(digits)
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .filter(|&digit| digit <= 9)
+    {
+        if digits == SIZE_DIGITS_MAX {
+            return (0, 0);
         }
         value = value * 10 + usize::from(digit);
         digits += 1;
     }
-    (0, 0)
+    (value, digits)
 }
 
 fn more(consumed: usize) -> Step<'static> {

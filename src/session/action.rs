@@ -12,7 +12,7 @@ pub enum Action<'a> {
     /// Nothing: the session has answered.
     Nothing,
     /// Route a message.
-    Publish(Publish<'a>),
+    Publish(&'a Publish<'a>),
     /// Add a subscription, unless the table of subscriptions has a reason not to.
     Subscribe {
         /// What to match.

@@ -120,14 +120,15 @@ impl Client {
     /// # Errors
     ///
     /// Why the connection must end; its peer has been told as far as it is told at all.
+    #[inline]
     pub fn on_frame<'a>(
         &mut self,
-        frame: Frame<'a>,
+        frame: &'a Frame<'a>,
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
-        match frame {
-            Frame::Publish(publish) => Ok(self.on_publish(publish, out)),
+        match *frame {
+            Frame::Publish(ref publish) => Ok(self.on_publish(publish, out)),
             Frame::Subscribe {
                 subject,
                 queue,
@@ -178,7 +179,8 @@ impl Client {
         }
     }
 
-    fn on_publish<'a>(&mut self, publish: Publish<'a>, out: &mut Vec<u8>) -> Action<'a> {
+    #[inline]
+    fn on_publish<'a>(&mut self, publish: &'a Publish<'a>, out: &mut Vec<u8>) -> Action<'a> {
         self.keepalive.busy();
         if self.pedantic && !subject::is_valid_literal(publish.subject) {
             // Told, and delivered all the same.
@@ -337,7 +339,7 @@ mod tests {
         let (mut client, mut out) = (client(), Vec::new());
         let reason = frames
             .iter()
-            .find_map(|&frame| client.on_frame(frame, &context, &mut out).err());
+            .find_map(|frame| client.on_frame(frame, &context, &mut out).err());
         (String::from_utf8(out).unwrap(), reason)
     }
 
