@@ -10,7 +10,8 @@ use std::{env, process};
 use super::ServerError;
 use crate::config::options::Options;
 
-/// What was written, to be removed when the server ends.
+/// What was written and is to be removed when the server ends: the ports file. The process id stays, as operators of
+/// the reference server know it.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     written: Vec<PathBuf>,
@@ -21,11 +22,13 @@ impl Files {
     pub(super) fn write(options: &Options, addr: SocketAddr) -> Result<Files, ServerError> {
         let mut files = Files::default();
         if let Some(path) = &options.pid_file {
-            files.add("pidfile", path.clone(), 0o600, &process::id().to_string())?;
+            write("pidfile", path, 0o600, &process::id().to_string())?;
         }
         if let Some(dir) = &options.ports_file_dir {
             let json = format!("{{\"nats\":[\"nats://{addr}\"]}}");
-            files.add("ports file", dir.join(ports_file_name()), 0o644, &json)?;
+            let path = dir.join(ports_file_name());
+            write("ports file", &path, 0o644, &json)?;
+            files.written.push(path);
         }
         Ok(files)
     }
@@ -37,21 +40,14 @@ impl Files {
             let _ = fs::remove_file(path);
         }
     }
+}
 
-    fn add(
-        &mut self,
-        what: &'static str,
-        path: PathBuf,
-        mode: u32,
-        text: &str,
-    ) -> Result<(), ServerError> {
-        if let Err(cause) = write_whole(&path, mode, text) {
-            self.remove();
-            return Err(ServerError::File { what, path, cause });
-        }
-        self.written.push(path);
-        Ok(())
-    }
+fn write(what: &'static str, path: &Path, mode: u32, text: &str) -> Result<(), ServerError> {
+    write_whole(path, mode, text).map_err(|cause| ServerError::File {
+        what,
+        path: path.to_owned(),
+        cause,
+    })
 }
 
 /// Writes beside and renames, so that nobody reads half a file.
