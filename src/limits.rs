@@ -61,9 +61,9 @@ pub const WORKERS_MAX: usize = 64;
 // What follows has no counterpart in the reference server.
 
 /// Bytes that one read takes from a socket, which is also a connection's budget for one turn of the loop.
-pub const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 128 * 1024;
 /// Bytes of one buffer in a connection's output queue.
-pub const CHUNK_BYTES: usize = 16 * 1024;
+pub const CHUNK_BYTES: usize = 32 * 1024;
 /// Messages from this size on are shared between queues, not copied into each.
 pub const SHARE_BYTES_MIN: usize = 8 * 1024;
 /// Bytes queued in one turn after which they are written before the turn goes on.

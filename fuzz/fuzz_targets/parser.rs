@@ -79,16 +79,17 @@ fn check(publish: &Publish<'_>, limits: &Limits) {
     let mut scratch = Vec::new();
     let message = Message::from_publish(publish, &mut scratch);
     assert_eq!(
-        (message.reply(), message.body(), message.size()),
-        (publish.reply, publish.body, publish.body.len() - 2)
+        (message.subject(), message.reply(), message.body()),
+        (publish.subject, publish.reply, publish.body)
     );
-    assert!(message.header_len <= message.size() && message.size() <= limits.max_payload);
-    let verb: &[u8] = if message.header_len > 0 {
+    let size = message.body().len() - 2;
+    assert!(message.header_len() <= size && size <= limits.max_payload);
+    let verb: &[u8] = if message.header_len() > 0 {
         b"HPUB "
     } else {
         b"PUB "
     };
-    let wire = [verb, message.subject, b" ", message.rest].concat();
+    let wire = [verb, message.line()].concat();
     let limits = Limits {
         max_control_line: wire.len(),
         ..*limits
@@ -108,7 +109,7 @@ fn check(publish: &Publish<'_>, limits: &Limits) {
     ] {
         let mut out = Vec::new();
         let rest = message.head(b"7", takes_headers, &mut out);
-        assert!(rest.ends_with(body) && out.len() + rest.len() <= message.len_for(b"7"));
+        assert!(rest.ends_with(body) && out.len() <= message.head_len_max(b"7"));
     }
 }
 

@@ -261,14 +261,14 @@ impl Sink for Outlets {
         let mut line = Vec::new();
         let rest = message.head(sid, headers, &mut line);
         line.extend_from_slice(rest.get(..100).unwrap_or(rest));
-        let verb: &[u8] = if headers && message.header_len > 0 {
+        let verb: &[u8] = if headers && message.header_len() > 0 {
             b"HMSG "
         } else {
             b"MSG "
         };
-        let start = [verb, message.subject, b" ", sid, b" "].concat();
+        let start = [verb, message.subject(), b" ", sid, b" "].concat();
         assert!(line.starts_with(&start) && rest.ends_with(b"\r\n"));
-        assert!(message.header_len + 2 <= message.body().len());
+        assert!(message.header_len() + 2 <= message.body().len());
         state
     }
 

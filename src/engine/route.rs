@@ -107,7 +107,7 @@ impl Engine {
             To::Member { sub, group } => {
                 if !round.local(sub) && letter.hops < HOPS_MAX {
                     if let Some(account) = self.broker.account(letter.account) {
-                        let subject = letter.message.subject;
+                        let subject = letter.message.subject();
                         let matches = self.cache.find(
                             account.index,
                             subject,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::options::Options;
+use crate::proto::encode::Parts;
 use crate::proto::info::ServerInfo;
 
 /// Collects what each connection is sent, and what goes to other workers.
@@ -30,7 +31,7 @@ impl Sink for Collect {
         Delivery::Taken
     }
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
-        let subject = letter.message.subject.escape_ascii();
+        let subject = letter.message.subject().escape_ascii();
         self.letters
             .push((worker, format!("{subject} {:?}", letter.to)));
         Delivery::Taken
@@ -120,6 +121,17 @@ fn a_group_passes_over_a_member_that_cannot_take_it() {
     assert_eq!(world.sent(b).matches("MSG a 2").count(), 20);
 }
 
+/// A message on its way.
+fn x_to_a() -> Message<'static> {
+    let parts = Parts {
+        subject_len: 1,
+        reply_len: 0,
+        body_at: 5,
+        header_len: 0,
+    };
+    Message::new(b"a 1\r\nx\r\n", parts)
+}
+
 #[test]
 fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let mut world = World::new(2);
@@ -128,7 +140,7 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let gone = world.engines[0].subscriptions.find(0, b"1").unwrap();
     world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
     world.feed(0, a, "UNSUB 1\r\n");
-    let message = Message::new(b"a", b"1\r\nx\r\n", 0, 3, 0);
+    let message = x_to_a();
     let letter = Letter {
         account: 0,
         hops: 1,
@@ -160,7 +172,7 @@ fn a_letter_that_comes_back_spares_a_publisher_without_echo() {
         slot: 9,
         serial: 9,
     };
-    let message = Message::new(b"a", b"1\r\nx\r\n", 0, 3, 0);
+    let message = x_to_a();
     let letter = Letter {
         account: 0,
         hops: 2,

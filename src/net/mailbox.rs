@@ -14,7 +14,7 @@ use mio::{Poll, Token, Waker};
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
 use crate::limits;
-use crate::proto::encode::Message;
+use crate::proto::encode::{Message, Parts};
 use crate::proto::info::ServerInfo;
 use crate::session::{Client, CloseReason};
 use crate::sublist::SubRef;
@@ -62,7 +62,7 @@ pub enum Command {
 /// Messages for one worker.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Subjects, messages, group names, one behind the other.
+    /// Messages and group names, one behind the other.
     bytes: Vec<u8>,
     parcels: Vec<Parcel>,
     subs: Vec<SubRef>,
@@ -79,13 +79,10 @@ struct Parcel {
     account: u32,
     hops: u8,
     echo: bool,
-    subject_len: usize,
-    rest_len: usize,
+    line_len: usize,
     /// The message, if it is too large to copy.
     shared: Option<Arc<[u8]>>,
-    reply_len: usize,
-    body_at: usize,
-    header_len: usize,
+    parts: Parts,
     /// A queue group's name; absent for plain subscriptions.
     group_len: Option<usize>,
     subs: usize,
@@ -107,11 +104,10 @@ impl Batch {
     /// Adds a letter that `from` caused.
     pub fn push(&mut self, from: Origin, letter: &Letter<'_>) {
         let message = letter.message;
-        let shared = (message.rest.len() >= limits::SHARE_BYTES_MIN)
-            .then(|| Arc::clone(message.shared_rest()));
-        self.bytes.extend_from_slice(message.subject);
+        let shared = (message.line().len() >= limits::SHARE_BYTES_MIN)
+            .then(|| Arc::clone(message.shared_line()));
         if shared.is_none() {
-            self.bytes.extend_from_slice(message.rest);
+            self.bytes.extend_from_slice(message.line());
         }
         let (subs, group) = match &letter.to {
             To::Each(subs) => (*subs, None),
@@ -119,22 +115,19 @@ impl Batch {
         };
         self.bytes.extend_from_slice(group.unwrap_or_default());
         self.subs.extend_from_slice(subs);
-        self.weight += message.subject.len() + message.rest.len() + size_of_val(subs);
+        self.weight += message.line().len() + size_of_val(subs);
         self.parcels.push(Parcel {
             from,
             account: letter.account,
             hops: letter.hops,
             echo: letter.echo,
-            subject_len: message.subject.len(),
-            rest_len: if shared.is_some() {
+            line_len: if shared.is_some() {
                 0
             } else {
-                message.rest.len()
+                message.line().len()
             },
             shared,
-            reply_len: message.reply_len,
-            body_at: message.body_at,
-            header_len: message.header_len,
+            parts: message.parts(),
             group_len: group.map(<[u8]>::len),
             subs: subs.len(),
         });
@@ -157,18 +150,11 @@ impl Batch {
     pub fn for_each(&self, mut read: impl FnMut(Origin, &Letter<'_>)) {
         let (mut bytes, mut subs) = (self.bytes.as_slice(), self.subs.as_slice());
         for parcel in &self.parcels {
-            let subject = take(&mut bytes, parcel.subject_len);
-            let copied = take(&mut bytes, parcel.rest_len);
+            let copied = take(&mut bytes, parcel.line_len);
             let group = take(&mut bytes, parcel.group_len.unwrap_or(0));
             let own = take(&mut subs, parcel.subs);
-            let rest = parcel.shared.as_deref().unwrap_or(copied);
-            let mut message = Message::new(
-                subject,
-                rest,
-                parcel.reply_len,
-                parcel.body_at,
-                parcel.header_len,
-            );
+            let line = parcel.shared.as_deref().unwrap_or(copied);
+            let mut message = Message::new(line, parcel.parts);
             if let Some(shared) = &parcel.shared {
                 message = message.sharing(shared);
             }
@@ -364,9 +350,20 @@ mod tests {
                 serial: 9,
             })
             .collect();
-        let large = [b"70000\r\n".to_vec(), vec![b'x'; 70_000], b"\r\n".to_vec()].concat();
-        let small = Message::new(b"a.b", b"r 2\r\nhi\r\n", 1, 5, 0);
-        let big = Message::new(b"c", &large, 0, 7, 0);
+        let large = [
+            b"c 70000\r\n".to_vec(),
+            vec![b'x'; 70_000],
+            b"\r\n".to_vec(),
+        ]
+        .concat();
+        let parts = |subject_len, reply_len, body_at| Parts {
+            subject_len,
+            reply_len,
+            body_at,
+            header_len: 0,
+        };
+        let small = Message::new(b"a.b r 2\r\nhi\r\n", parts(3, 1, 9));
+        let big = Message::new(&large, parts(1, 0, 9));
         let mut batch = Batch::default();
         batch.push(
             FROM,
@@ -404,12 +401,12 @@ mod tests {
         let mut seen = Vec::new();
         batch.for_each(|from, letter| {
             assert_eq!(from, FROM);
-            let subject = String::from_utf8_lossy(letter.message.subject).into_owned();
+            let subject = String::from_utf8_lossy(letter.message.subject()).into_owned();
             seen.push((
                 letter.account,
                 (letter.hops, letter.echo),
                 subject,
-                letter.message.rest.len(),
+                letter.message.line().len(),
                 format!("{:?}", letter.to),
             ));
         });
@@ -419,7 +416,7 @@ mod tests {
                 4,
                 (0, false),
                 "a.b".into(),
-                9,
+                13,
                 format!("{:?}", To::Each(&subs))
             )
         );

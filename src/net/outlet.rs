@@ -84,28 +84,31 @@ impl fmt::Display for Label {
 }
 
 /// A socket and its queue.
+///
+/// What a delivery touches comes first and shares a cache line: in a fan-out, each outlet is a miss.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Outlet {
-    pub(super) socket: TcpStream,
-    pub(super) label: Label,
-    /// Tells this connection from earlier ones in the slot.
-    pub(super) serial: u32,
-    chunks: VecDeque<Chunk>,
     tail: Vec<u8>,
-    /// Bytes of the first chunk (the tail, if there is none) that are written.
-    sent: usize,
     /// Bytes that are not written.
     pending: usize,
-    /// Since when the socket has taken nothing; absent while it takes what it is given.
-    blocked_since: Option<Instant>,
     /// It is in the list of those to write to at the end of the turn.
     pub(super) listed: bool,
-    /// A deadline is set for it to take something.
-    pub(super) watched: bool,
     /// It takes no more messages: the connection is ending.
     pub(super) closing: bool,
+    /// A deadline is set for it to take something.
+    pub(super) watched: bool,
+    /// Tells this connection from earlier ones in the slot.
+    pub(super) serial: u32,
+    pub(super) socket: TcpStream,
+    /// Bytes of the first chunk (the tail, if there is none) that are written.
+    sent: usize,
+    chunks: VecDeque<Chunk>,
+    /// Since when the socket has taken nothing; absent while it takes what it is given.
+    blocked_since: Option<Instant>,
     /// Producers that wait for it to drain.
     pub(super) waiting: Vec<Origin>,
+    pub(super) label: Label,
 }
 
 impl Outlet {
@@ -162,19 +165,18 @@ impl Outlet {
         message: &Message<'_>,
         pool: &mut Pool,
     ) {
-        if message.rest.len() < limits::SHARE_BYTES_MIN {
-            let before = self.reserve(message.len_for(sid), pool);
-            let rest = message.head(sid, headers, &mut self.tail);
+        let whole = message.line().len() < limits::SHARE_BYTES_MIN;
+        let body_len = if whole { message.body().len() } else { 0 };
+        let before = self.reserve(message.head_len_max(sid) + body_len, pool);
+        let rest = message.head(sid, headers, &mut self.tail);
+        if whole {
             self.tail.extend_from_slice(rest);
             self.pending += self.tail.len() - before;
             return;
         }
-        let head_len = message.len_for(sid) - message.rest.len() + message.body_at;
-        let before = self.reserve(head_len, pool);
-        let rest = message.head(sid, headers, &mut self.tail);
         self.pending += self.tail.len() - before + rest.len();
         self.rotate(pool);
-        let shared = message.shared_rest();
+        let shared = message.shared_line();
         self.chunks
             .push_back(Chunk::Shared(Arc::clone(shared), shared.len() - rest.len()));
     }

@@ -65,18 +65,15 @@ pub(super) fn delivered(
     message: &Message<'_>,
     max: Option<usize>,
 ) {
-    let mut head = Vec::new();
-    let rest = message.head(sid, headers, &mut head);
-    let line_end = memchr::memchr(b'\r', rest)
-        .filter(|_| rest.len() == message.rest.len())
-        .unwrap_or(0);
-    head.extend_from_slice(rest.get(..line_end).unwrap_or_default());
-    trace!(
-        log,
-        "{to} - ->> [{}]",
-        String::from_utf8_lossy(&head).trim_end()
-    );
-    let with_headers = if headers { 0 } else { message.header_len };
+    let mut bytes = Vec::new();
+    let rest = message.head(sid, headers, &mut bytes);
+    bytes.extend_from_slice(rest);
+    let line = bytes
+        .split(|&byte| byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    trace!(log, "{to} - ->> [{}]", String::from_utf8_lossy(line));
+    let with_headers = if headers { 0 } else { message.header_len() };
     let body = message.body().get(with_headers..).unwrap_or_default();
     if body.len() > 2 {
         let body = body.strip_suffix(b"\r\n").unwrap_or(body);

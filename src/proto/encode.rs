@@ -3,8 +3,8 @@
 //! A message is put into delivery form once and then written to any number of subscribers:
 //!
 //! ```text
-//! MSG  orders.eu 42 inbox.7 5␍␊hello␍␊
-//! └──────head──────┘└─────rest───────┘     the head differs by sid only, the rest is the same for all
+//! MSG  orders.eu  42  inbox.7 5␍␊hello␍␊
+//!      └──────── line ─────────────────┘     all but verb and sid is the same for everyone
 //! ```
 
 use std::cell::OnceCell;
@@ -16,145 +16,167 @@ use super::frame::Publish;
 /// A message in delivery form.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    /// Where it goes.
-    pub subject: &'a [u8],
-    /// `[reply ]sizes CRLF body`, one run of bytes; the body ends in CRLF.
-    pub rest: &'a [u8],
-    /// Bytes of the reply subject at the start of `rest`, 0 if there is none.
+    /// `subject [reply ]sizes CRLF body`, one run of bytes; the body ends in CRLF.
+    line: &'a [u8],
+    /// Where the parts of `line` are.
+    parts: Parts,
+    /// A copy of `line` that queues can share, once one wanted it.
+    shared: OnceCell<Arc<[u8]>>,
+}
+
+/// Where the parts of a message's line are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Bytes of the subject, with which the line starts.
+    pub subject_len: usize,
+    /// Bytes of the reply subject, 0 if there is none.
     pub reply_len: usize,
-    /// Bytes from the start of `rest` to the start of the body.
+    /// Bytes up to the body.
     pub body_at: usize,
     /// Bytes of headers at the start of the body.
     pub header_len: usize,
-    /// A copy of `rest` that queues can share, once one wanted it.
-    shared: OnceCell<Arc<[u8]>>,
 }
 
 impl<'a> Message<'a> {
     /// Puts a publish into delivery form; `scratch` holds the bytes if they have to be written anew.
+    #[inline]
     pub fn from_publish(publish: &Publish<'a>, scratch: &'a mut Vec<u8>) -> Self {
-        let reply_len = publish.reply.len();
-        if let Some(rest) = publish.rest {
-            let body_at = reply_len + usize::from(reply_len > 0) + publish.sizes.len() + 2;
-            return Message::new(
-                publish.subject,
-                rest,
-                reply_len,
-                body_at,
-                publish.header_len,
-            );
-        }
-        scratch.clear();
-        if reply_len > 0 {
-            scratch.extend_from_slice(publish.reply);
-            scratch.push(b' ');
-        }
-        let mut sizes = publish
-            .sizes
-            .split(|&byte| byte == b' ' || byte == b'\t')
-            .filter(|size| !size.is_empty());
-        scratch.extend_from_slice(sizes.next().unwrap_or_default());
-        for size in sizes {
-            scratch.push(b' ');
-            scratch.extend_from_slice(size);
-        }
-        scratch.extend_from_slice(b"\r\n");
-        let body_at = scratch.len();
-        scratch.extend_from_slice(publish.body);
-        Message::new(
-            publish.subject,
-            scratch,
-            reply_len,
-            body_at,
-            publish.header_len,
-        )
+        let line = publish.line.unwrap_or_else(|| rewritten(publish, scratch));
+        let parts = Parts {
+            subject_len: publish.subject.len(),
+            reply_len: publish.reply.len(),
+            body_at: line.len() - publish.body.len(),
+            header_len: publish.header_len,
+        };
+        Message::new(line, parts)
     }
 
-    /// A message from its parts.
+    /// A message from its line.
     #[must_use]
-    pub fn new(
-        subject: &'a [u8],
-        rest: &'a [u8],
-        reply_len: usize,
-        body_at: usize,
-        header_len: usize,
-    ) -> Self {
+    #[inline]
+    pub fn new(line: &'a [u8], parts: Parts) -> Self {
         Message {
-            subject,
-            rest,
-            reply_len,
-            body_at,
-            header_len,
+            line,
+            parts,
             shared: OnceCell::new(),
         }
     }
 
-    /// The same with a copy of `rest` that is shared already.
+    /// The same with a copy of its line that is shared already.
     #[must_use]
-    pub fn sharing(self, rest: &Arc<[u8]>) -> Self {
+    pub fn sharing(self, line: &Arc<[u8]>) -> Self {
         Message {
-            shared: OnceCell::from(Arc::clone(rest)),
+            shared: OnceCell::from(Arc::clone(line)),
             ..self
         }
     }
 
-    /// `rest` to keep and to share: copied once, however many ask.
+    /// The line, to keep and to share: copied once, however many ask.
     #[must_use]
-    pub fn shared_rest(&self) -> &Arc<[u8]> {
-        self.shared.get_or_init(|| Arc::from(self.rest))
+    pub fn shared_line(&self) -> &Arc<[u8]> {
+        self.shared.get_or_init(|| Arc::from(self.line))
+    }
+
+    /// All but verb and sid.
+    #[must_use]
+    pub fn line(&self) -> &'a [u8] {
+        self.line
+    }
+
+    /// Where its parts are.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        self.parts
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn subject(&self) -> &'a [u8] {
+        self.line.get(..self.parts.subject_len).unwrap_or_default()
     }
 
     /// The reply subject, empty if there is none.
     #[must_use]
     pub fn reply(&self) -> &'a [u8] {
-        self.rest.get(..self.reply_len).unwrap_or_default()
+        let start = self.parts.subject_len + 1;
+        self.line
+            .get(start..start + self.parts.reply_len)
+            .unwrap_or_default()
     }
 
     /// Headers and payload, with the CRLF behind them.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        self.rest.get(self.body_at..).unwrap_or_default()
+        self.line.get(self.parts.body_at..).unwrap_or_default()
     }
 
-    /// Bytes of headers and payload.
+    /// Bytes of headers at the start of the body.
     #[must_use]
-    pub fn size(&self) -> usize {
-        self.body().len().saturating_sub(2)
+    pub fn header_len(&self) -> usize {
+        self.parts.header_len
     }
 
-    /// Bytes that one delivery takes at the most.
+    /// Bytes that a delivery's verb, subject, sid, reply and sizes take at the most.
     #[must_use]
-    pub fn len_for(&self, sid: &[u8]) -> usize {
-        const VERB_AND_BLANKS: usize = "HMSG   ".len();
-        VERB_AND_BLANKS + self.subject.len() + sid.len() + self.rest.len()
+    #[inline]
+    pub fn head_len_max(&self, sid: &[u8]) -> usize {
+        const VERB_AND_BLANK: usize = "HMSG  ".len();
+        VERB_AND_BLANK + sid.len() + self.parts.body_at
     }
 
-    /// Appends the head for one subscriber and gives what has to follow it.
+    /// Appends what comes before the rest of a delivery to one subscriber, and gives that rest, a part of the line.
     ///
     /// A subscriber without header support gets the payload alone, with its own size.
     #[inline]
     pub fn head(&self, sid: &[u8], headers: bool, out: &mut Vec<u8>) -> &'a [u8] {
-        out.extend_from_slice(if self.header_len > 0 && headers {
+        let Parts {
+            subject_len,
+            header_len,
+            ..
+        } = self.parts;
+        out.extend_from_slice(if header_len > 0 && headers {
             b"HMSG "
         } else {
             b"MSG "
         });
-        out.extend_from_slice(self.subject);
-        out.push(b' ');
+        out.extend_from_slice(self.line.get(..=subject_len).unwrap_or_default());
         out.extend_from_slice(sid);
-        out.push(b' ');
-        if self.header_len == 0 || headers {
-            return self.rest;
+        if header_len > 0 && !headers {
+            return self.head_without_headers(out);
         }
-        if self.reply_len > 0 {
+        // The space behind the subject once more: it parts the sid from the rest as well.
+        self.line.get(subject_len..).unwrap_or_default()
+    }
+
+    fn head_without_headers(&self, out: &mut Vec<u8>) -> &'a [u8] {
+        out.push(b' ');
+        if self.parts.reply_len > 0 {
             out.extend_from_slice(self.reply());
             out.push(b' ');
         }
-        let payload = self.body().get(self.header_len..).unwrap_or_default();
+        let payload = self.body().get(self.parts.header_len..).unwrap_or_default();
         // Writing to a Vec cannot fail.
-        let _ = write!(out, "{}\r\n", payload.len() - 2);
+        let _ = write!(out, "{}\r\n", payload.len().saturating_sub(2));
         payload
     }
+}
+
+/// The line of a message whose arguments came with other blanks than single spaces.
+fn rewritten<'s>(publish: &Publish<'_>, scratch: &'s mut Vec<u8>) -> &'s [u8] {
+    let is_blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    scratch.clear();
+    scratch.extend_from_slice(publish.subject);
+    for word in [publish.reply]
+        .into_iter()
+        .chain(publish.sizes.split(is_blank))
+        .filter(|word| !word.is_empty())
+    {
+        scratch.push(b' ');
+        scratch.extend_from_slice(word);
+    }
+    scratch.extend_from_slice(b"\r\n");
+    scratch.extend_from_slice(publish.body);
+    scratch
 }
 
 /// Appends `-ERR 'text'`.
@@ -205,7 +227,7 @@ mod tests {
         let mut out = Vec::new();
         let rest = message.head(b"7", headers, &mut out);
         out.extend_from_slice(rest);
-        assert!(out.len() <= message.len_for(b"7"));
+        assert!(out.len() - rest.len() <= message.head_len_max(b"7"));
         String::from_utf8(out).unwrap()
     }
 

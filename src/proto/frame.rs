@@ -41,11 +41,10 @@ pub enum Frame<'a> {
 ///
 /// ```text
 /// PUB  orders.eu inbox.7 5␍␊hello␍␊
-///      └subject┘ └─────rest───────┘
-///                └reply┘ └sizes
+///      └───────────line───────────┘
 /// ```
 ///
-/// `rest` is what the reader wrote when its arguments were parted by single spaces and ended by CRLF, which is how
+/// `line` is what the reader wrote when its arguments were parted by single spaces and ended by CRLF, which is how
 /// every client library writes them; a delivery then is the bytes as they came, with another verb and the sid between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Publish<'a> {
@@ -59,6 +58,6 @@ pub struct Publish<'a> {
     pub body: &'a [u8],
     /// Bytes of headers at the start of `body`; 0 makes it a plain message.
     pub header_len: usize,
-    /// From the reply (or the sizes) to the end of `body`, if that is one run of bytes in delivery form.
-    pub rest: Option<&'a [u8]>,
+    /// From the subject to the end of `body`, if that is one run of bytes in delivery form.
+    pub line: Option<&'a [u8]>,
 }

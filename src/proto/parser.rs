@@ -291,7 +291,7 @@ fn quick_publish<'a>(buf: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, usi
         sizes: arguments.get(sizes_at..line_len)?,
         body: rest.get(body_at..)?,
         header_len,
-        rest: Some(rest),
+        line: line.get(..subject_len + 1 + rest.len()),
     };
     let verb_len = buf.len() - line.len();
     Some((publish, verb_len + subject_len + 1 + rest.len()))
@@ -494,11 +494,7 @@ fn message<'a>(buf: &'a [u8], head: &Head) -> Result<Option<Publish<'a>>, ParseE
         sizes: slice(frame, (head.sizes_at, head.sizes_len)),
         body: frame.get(head.line_len..).unwrap_or_default(),
         header_len: head.header_len,
-        rest: if head.canonical {
-            frame.get(head.subject_len + 1..)
-        } else {
-            None
-        },
+        line: head.canonical.then_some(frame),
     }))
 }
 

@@ -170,7 +170,10 @@ impl Sink for Outlets {
 
 /// The number at the start of a payload.
 fn id_of(message: &Message<'_>) -> u64 {
-    let payload = message.body().get(message.header_len..).unwrap_or_default();
+    let payload = message
+        .body()
+        .get(message.header_len()..)
+        .unwrap_or_default();
     let digits = payload.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |number, byte| number * 10 + u64::from(byte - b'0'))
 }

@@ -60,15 +60,18 @@ fn frames_do_not_depend_on_where_reads_split() {
 
 #[test]
 fn the_run_of_bytes_for_a_delivery_is_there_only_when_written_canonically() {
-    let rest = |bytes| match only(bytes) {
-        Ok(Frame::Publish(publish)) => publish.rest,
+    let line = |bytes| match only(bytes) {
+        Ok(Frame::Publish(publish)) => publish.line,
         other => panic!("{other:?}"),
     };
-    assert_eq!(rest(b"PUB a 2\r\nhi\r\n"), Some(&b"2\r\nhi\r\n"[..]));
-    assert_eq!(rest(b"PUB \t a r 2\r\nhi\r\n"), Some(&b"r 2\r\nhi\r\n"[..]));
+    assert_eq!(line(b"PUB a 2\r\nhi\r\n"), Some(&b"a 2\r\nhi\r\n"[..]));
     assert_eq!(
-        rest(b"HPUB a r 1 2\r\nhi\r\n"),
-        Some(&b"r 1 2\r\nhi\r\n"[..])
+        line(b"PUB \t a r 2\r\nhi\r\n"),
+        Some(&b"a r 2\r\nhi\r\n"[..])
+    );
+    assert_eq!(
+        line(b"HPUB a r 1 2\r\nhi\r\n"),
+        Some(&b"a r 1 2\r\nhi\r\n"[..])
     );
     for other in [
         &b"PUB a  2\r\nhi\r\n"[..],
@@ -77,7 +80,7 @@ fn the_run_of_bytes_for_a_delivery_is_there_only_when_written_canonically() {
         b"PUB a 2\nhi\r\n",
         b"HPUB a 0 2\r\nhi\r\n",
     ] {
-        assert_eq!(rest(other), None, "{}", other.escape_ascii());
+        assert_eq!(line(other), None, "{}", other.escape_ascii());
     }
 }
 
