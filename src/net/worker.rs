@@ -524,9 +524,13 @@ impl Worker {
         if connection.peer.wanted() > limits::READ_BYTES {
             return self.read_large(conn);
         }
+        // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
+        let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
-        buffer.resize(2 * limits::READ_BYTES, 0);
+        buffer.resize(kept + limits::READ_BYTES, 0);
         self.read_small(conn, &mut buffer);
+        buffer.truncate(2 * limits::READ_BYTES);
+        buffer.shrink_to(2 * limits::READ_BYTES);
         self.read_buffer = buffer;
     }
 
