@@ -6,6 +6,22 @@
 //! Layers, each using only those before it: plain values (`subject`, `limits`, `clock`, `rng`, `id`, `stats`, `log`);
 //! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`);
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
+//!
+//! A server in process:
+//!
+//! ```
+//! use midge::{Options, Server};
+//!
+//! let options = Options {
+//!     host: "127.0.0.1".into(),
+//!     port: 0,
+//!     ..Options::default()
+//! };
+//! let server = Server::start(options)?;
+//! println!("clients connect to nats://{}", server.client_addr());
+//! server.stop();
+//! # Ok::<(), midge::ServerError>(())
+//! ```
 
 pub mod broker;
 mod cause;

@@ -78,6 +78,8 @@ pub struct Letter<'a> {
     pub account: u32,
     /// Workers that have had it already.
     pub hops: u8,
+    /// Whether its publisher may get it too.
+    pub echo: bool,
     /// The message.
     pub message: &'a Message<'a>,
     /// For whom.

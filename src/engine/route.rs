@@ -21,7 +21,9 @@ struct Round<'r, S> {
     worker: u16,
     account: u32,
     hops: u8,
-    /// A connection that does not want its own messages back.
+    /// Whether the publisher may get it too.
+    echo: bool,
+    /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
     skip: Option<u32>,
     message: &'r Message<'r>,
     subscriptions: &'r mut Subscriptions,
@@ -61,6 +63,7 @@ impl Engine {
             worker: self.worker,
             account: peer.account,
             hops: 0,
+            echo: peer.session.echo,
             skip: (!peer.session.echo).then_some(peer.conn),
             message: &message,
             subscriptions: &mut self.subscriptions,
@@ -109,6 +112,7 @@ impl Engine {
             worker: self.worker,
             account: account.index,
             hops: 0,
+            echo: true,
             skip: None,
             message,
             subscriptions: &mut self.subscriptions,
@@ -127,12 +131,22 @@ impl Engine {
     }
 
     /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
-    pub fn receive(&mut self, letter: &Letter<'_>, now: Instant, sink: &mut impl Sink) -> Delivery {
+    ///
+    /// `publisher` is the connection it came from, if that is one of this worker's: a message for a queue group comes
+    /// back when the member it was for elsewhere is gone.
+    pub fn receive(
+        &mut self,
+        letter: &Letter<'_>,
+        publisher: Option<u32>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Delivery {
         let mut round = Round {
             worker: self.worker,
             account: letter.account,
             hops: letter.hops,
-            skip: None,
+            echo: letter.echo,
+            skip: publisher.filter(|_| !letter.echo),
             message: letter.message,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
@@ -287,6 +301,7 @@ impl<S: Sink> Round<'_, S> {
         let letter = Letter {
             account: self.account,
             hops: self.hops + 1,
+            echo: self.echo,
             message: self.message,
             to,
         };

@@ -137,6 +137,17 @@ fn a_group_passes_over_a_member_that_cannot_take_it() {
     assert_eq!(world.sent(b).matches("MSG a 2").count(), 20);
 }
 
+/// A message on its way.
+fn x_to_a() -> Message<'static> {
+    let parts = Parts {
+        subject_len: 1,
+        reply_len: 0,
+        body_at: 5,
+        header_len: 0,
+    };
+    Message::new(b"a 1\r\nx\r\n", parts)
+}
+
 #[test]
 fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let mut world = World::new(2);
@@ -145,32 +156,59 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let gone = world.engines[0].subscriptions.find(0, b"1").unwrap();
     world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
     world.feed(0, a, "UNSUB 1\r\n");
-    let message = Message::new(
-        b"a 1\r\nx\r\n",
-        Parts {
-            subject_len: 1,
-            reply_len: 0,
-            body_at: 5,
-            header_len: 0,
-        },
-    );
+    let message = x_to_a();
     let letter = Letter {
         account: 0,
         hops: 1,
+        echo: true,
         message: &message,
         to: To::Member {
             sub: gone,
             group: b"q",
         },
     };
-    world.engines[0].receive(&letter, world.now, &mut world.sink);
+    world.engines[0].receive(&letter, None, world.now, &mut world.sink);
     assert_eq!(world.sent(b), "MSG a 2 1\r\nx\r\n");
     // And to another worker, if that is where the only other member is.
     world.feed(0, b, "UNSUB 2\r\n");
     world.feed(1, c, &format!("{QUIET}SUB a q 3\r\n"));
-    world.engines[0].receive(&letter, world.now, &mut world.sink);
+    world.engines[0].receive(&letter, None, world.now, &mut world.sink);
     assert_eq!(world.sink.letters.len(), 1);
     assert_eq!(world.sink.letters[0].0, 1);
+}
+
+#[test]
+fn a_letter_that_comes_back_spares_a_publisher_without_echo() {
+    let mut world = World::new(1);
+    let (a, b) = (world.open(), world.open());
+    let silent = "CONNECT {\"verbose\":false,\"echo\":false}\r\nSUB a q 1\r\n";
+    world.feed(0, a, silent);
+    let gone = SubRef {
+        worker: 0,
+        slot: 9,
+        serial: 9,
+    };
+    let message = x_to_a();
+    let letter = Letter {
+        account: 0,
+        hops: 2,
+        echo: false,
+        message: &message,
+        to: To::Member {
+            sub: gone,
+            group: b"q",
+        },
+    };
+    let publisher = Some(world.peers[a].conn);
+    world.engines[0].receive(&letter, publisher, world.now, &mut world.sink);
+    assert_eq!(world.sent(a), "");
+    world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
+    world.engines[0].receive(&letter, publisher, world.now, &mut world.sink);
+    assert_eq!(world.sent(b), "MSG a 2 1\r\nx\r\n");
+    // Whoever has its slot now is somebody else.
+    world.engines[0].forget(&world.peers[b]);
+    world.engines[0].receive(&letter, None, world.now, &mut world.sink);
+    assert_eq!(world.sent(a), "MSG a 1 1\r\nx\r\n");
 }
 
 #[test]

@@ -101,6 +101,7 @@ struct Parcel {
     from: Origin,
     account: u32,
     hops: u8,
+    echo: bool,
     line_len: usize,
     /// The message, if it is too large to copy.
     shared: Option<Arc<[u8]>>,
@@ -142,6 +143,7 @@ impl Batch {
             from,
             account: letter.account,
             hops: letter.hops,
+            echo: letter.echo,
             line_len: if shared.is_some() {
                 0
             } else {
@@ -188,6 +190,7 @@ impl Batch {
                 &Letter {
                     account: parcel.account,
                     hops: parcel.hops,
+                    echo: parcel.echo,
                     message: &message,
                     to,
                 },
@@ -390,6 +393,7 @@ mod tests {
             &Letter {
                 account: 4,
                 hops: 0,
+                echo: false,
                 message: &small,
                 to: To::Each(&subs),
             },
@@ -399,6 +403,7 @@ mod tests {
             &Letter {
                 account: 5,
                 hops: 2,
+                echo: true,
                 message: &big,
                 to: To::Member {
                     sub: subs[1],
@@ -411,6 +416,7 @@ mod tests {
             &Letter {
                 account: 4,
                 hops: 0,
+                echo: false,
                 message: &small,
                 to: To::Each(&subs[2..]),
             },
@@ -421,7 +427,7 @@ mod tests {
             let subject = String::from_utf8_lossy(letter.message.subject()).into_owned();
             seen.push((
                 letter.account,
-                letter.hops,
+                (letter.hops, letter.echo),
                 subject,
                 letter.message.line().len(),
                 format!("{:?}", letter.to),
@@ -429,9 +435,15 @@ mod tests {
         });
         assert_eq!(
             seen[0],
-            (4, 0, "a.b".into(), 13, format!("{:?}", To::Each(&subs)))
+            (
+                4,
+                (0, false),
+                "a.b".into(),
+                13,
+                format!("{:?}", To::Each(&subs))
+            )
         );
-        assert_eq!(seen[1].3, large.len());
+        assert_eq!((seen[1].1, seen[1].3), ((2, true), large.len()));
         assert_eq!(
             seen[1].4,
             format!(

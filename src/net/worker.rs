@@ -279,16 +279,23 @@ impl Worker {
 
     fn work_off(&mut self, batch: &Batch) {
         let Worker {
+            connections,
             engine,
             outlets,
             shared,
+            index,
             ..
         } = self;
         let mut told: Option<Origin> = None;
         batch.for_each(|from, letter| {
             outlets.origin = from;
+            let is_publisher = |it: &Connection| it.serial == from.serial;
+            let publisher = connections
+                .get(from.conn as usize)
+                .filter(|it| from.worker == *index && is_publisher(it))
+                .map(|_| from.conn);
             let now = outlets.now;
-            let filling = engine.receive(letter, now, outlets) == Delivery::Filling;
+            let filling = engine.receive(letter, publisher, now, outlets) == Delivery::Filling;
             let pause = outlets.pause.take();
             if let (true, Some(pause), Some(mailbox)) = (
                 filling && told != Some(from),
@@ -701,9 +708,13 @@ impl Worker {
         if connection.peer.wanted() > limits::READ_BYTES {
             return self.read_large(conn);
         }
+        // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
+        let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
-        buffer.resize(2 * limits::READ_BYTES, 0);
+        buffer.resize(kept + limits::READ_BYTES, 0);
         self.read_small(conn, &mut buffer);
+        buffer.truncate(2 * limits::READ_BYTES);
+        buffer.shrink_to(2 * limits::READ_BYTES);
         self.read_buffer = buffer;
     }
 
