@@ -16,7 +16,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::mailbox::{Command, Settings};
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::config::options::Options;
 use crate::id;
 use crate::limits;

@@ -7,6 +7,7 @@ pub mod acceptor;
 pub mod mailbox;
 mod outlet;
 mod outlets;
+pub mod shared;
 mod timers;
 mod trace;
 pub mod verifier;

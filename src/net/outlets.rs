@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::mailbox::{Batch, Command, Origin, Settings};
 use super::outlet::{Outlet, Pool};
+use super::shared::Shared;
 use super::trace;
-use super::worker::Shared;
 use crate::engine::{Delivery, Letter, Sink};
 use crate::limits;
 use crate::log::error;

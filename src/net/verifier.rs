@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use ring::hmac;
 
 use super::mailbox::{Command, Origin};
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::id;
 use crate::limits;
 use crate::session::{Challenge, Verdict};

@@ -10,7 +10,7 @@ use crate::id;
 use crate::log::info;
 use crate::net::acceptor::Control;
 use crate::net::mailbox::Settings;
-use crate::net::worker::Shared;
+use crate::net::shared::Shared;
 use crate::rng::Rng;
 use crate::session::CloseReason;
 

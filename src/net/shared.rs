@@ -1,0 +1,69 @@
+//! What the threads of a server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::mailbox::{Command, Mailbox};
+use super::verifier::Verifier;
+use crate::broker::Broker;
+use crate::log::Logger;
+use crate::rng::Rng;
+use crate::session::CloseReason;
+
+/// What the threads of a server share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Accounts and their tries.
+    pub broker: Arc<Broker>,
+    /// One for each worker.
+    pub mailboxes: Vec<Mailbox>,
+    /// Where to write the log.
+    pub log: Logger,
+    /// Connections that are being served, by worker.
+    pub connections: Vec<AtomicUsize>,
+    /// Connections that were closed because they were too slow.
+    pub slow_consumers: AtomicUsize,
+    /// Checks passwords.
+    pub verifier: Verifier,
+    /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
+    pub buffered: AtomicUsize,
+}
+
+impl Shared {
+    /// Connections of all workers.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        let counts = self.connections.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes that wait somewhere between two sockets.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        let mailboxes: usize = self.mailboxes.iter().map(Mailbox::backlog).sum();
+        self.buffered.load(Ordering::Relaxed) + mailboxes
+    }
+
+    /// Has `count` connections closed, any of them as likely as the others.
+    pub fn close_some(&self, count: usize, reason: CloseReason, rng: &mut Rng) {
+        let counts = self.connections.iter();
+        let mut left: Vec<usize> = counts.map(|count| count.load(Ordering::Relaxed)).collect();
+        let mut chosen = vec![0; left.len()];
+        for _ in 0..count {
+            let mut at = rng.below(left.iter().sum());
+            for (left, chosen) in left.iter_mut().zip(&mut chosen) {
+                if at < *left {
+                    *left -= 1;
+                    *chosen += 1;
+                    break;
+                }
+                at -= *left;
+            }
+        }
+        for (mailbox, &count) in self.mailboxes.iter().zip(&chosen) {
+            if count > 0 {
+                mailbox.command(Command::Close { count, reason });
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The life of a connection: it is adopted, greeted, let in, and ended.
+
+use std::io::{ErrorKind, Read};
+use std::mem;
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+use slab::Slab;
+
+use super::{Connection, Worker, context, slot};
+use crate::engine::{Peer, Sink as _};
+use crate::id;
+use crate::limits;
+use crate::log::{debug, error, info};
+use crate::net::mailbox::Origin;
+use crate::net::outlet::{Label, Outlet};
+use crate::net::timers::{Deadline, Purpose};
+use crate::proto::encode::error_line;
+use crate::session::{Client, CloseReason, Verdict};
+
+impl Worker {
+    pub(super) fn adopt(
+        &mut self,
+        mut socket: TcpStream,
+        mut session: Client,
+        refuse: Option<CloseReason>,
+    ) {
+        let entry = self.connections.vacant_entry();
+        let conn = slot(entry.key());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.stopping.is_some()
+            || self
+                .poll
+                .registry()
+                .register(&mut socket, Token(entry.key()), interest)
+                .is_err()
+        {
+            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (now, serial) = (self.outlets.now, self.next_serial);
+        self.next_serial = serial.wrapping_add(1);
+        let label = Label {
+            addr: session.addr(),
+            id: session.id(),
+        };
+        debug!(self.shared.log, "{label} - Client connection created");
+        let auth = &self.settings.auth;
+        if auth.has_nkeys() {
+            session.set_nonce(&id::nonce());
+        }
+        let is_stranger = session.is_stranger(auth);
+        let mut greeting = Vec::new();
+        session.greet(&context(&self.settings, now), &mut greeting);
+        let beat_at = now + self.settings.options.ping_interval;
+        entry.insert(Connection {
+            peer: Peer::new(conn, 0, session),
+            serial,
+            kept: Vec::new(),
+            unfed: false,
+            readable: false,
+            hung_up: false,
+            listed: false,
+            stalled: None,
+            beat_at,
+            closing: None,
+            parting: false,
+        });
+        self.outlets
+            .insert(conn, Outlet::new(socket, label, serial));
+        self.timers.set(Deadline {
+            at: beat_at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+        self.send(conn, &greeting);
+        match refuse {
+            Some(reason) => self.end_with_text(conn, reason),
+            None if is_stranger => self.await_connect(conn, serial),
+            None => {}
+        }
+    }
+
+    /// Gives a stranger a while to send CONNECT. If there are too many strangers, the oldest has had its while.
+    pub(super) fn await_connect(&mut self, conn: u32, serial: u32) {
+        self.timers.set(Deadline {
+            at: self.outlets.now + self.settings.options.auth_timeout,
+            conn,
+            serial,
+            purpose: Purpose::Connect,
+        });
+        let origin = Origin {
+            worker: self.index,
+            conn,
+            serial,
+        };
+        self.strangers.push_back(origin);
+        if self.strangers.len() > limits::UNAUTHENTICATED_MAX {
+            let mut strangers = mem::take(&mut self.strangers);
+            strangers.retain(|&origin| self.is_overdue(origin));
+            if strangers.len() > limits::UNAUTHENTICATED_MAX {
+                if let Some(oldest) = strangers.pop_front() {
+                    self.end_with_text(oldest.conn, CloseReason::AuthenticationTimeout);
+                }
+            }
+            self.strangers = strangers;
+        }
+    }
+
+    /// Whether that connection's CONNECT is still awaited.
+    pub(super) fn is_overdue(&self, origin: Origin) -> bool {
+        let connection = self.connections.get(origin.conn as usize);
+        connection.is_some_and(|it| {
+            let is_it = it.serial == origin.serial && it.closing.is_none();
+            is_it && it.peer.session.is_overdue(&self.settings.auth)
+        })
+    }
+
+    /// A challenge of that connection was answered: it goes on, or ends.
+    pub(super) fn on_verified(&mut self, origin: Origin, verdict: Option<Verdict>) {
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            settings,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(origin.conn as usize)
+            .filter(|it| it.serial == origin.serial && it.closing.is_none())
+        else {
+            return;
+        };
+        let Some(verdict) = verdict else {
+            return self.end_with_text(origin.conn, CloseReason::AuthenticationTimeout);
+        };
+        outlets.origin = origin;
+        outlets.pause = None;
+        let context = context(settings, outlets.now);
+        let peer = &mut connection.peer;
+        match engine.on_verified(peer, verdict, &context, outlets) {
+            Ok(()) => {
+                connection.unfed = !connection.kept.is_empty();
+                self.list(origin.conn);
+            }
+            Err(reason) => self.begin_closing(origin.conn, reason),
+        }
+    }
+
+    pub(super) fn send(&mut self, conn: u32, bytes: &[u8]) {
+        self.outlets.reply(conn, bytes);
+    }
+
+    /// Tells the peer why, and ends the connection.
+    pub(super) fn end_with_text(&mut self, conn: u32, reason: CloseReason) {
+        if let Some(text) = reason.wire_text() {
+            let mut line = Vec::new();
+            error_line(text, &mut line);
+            self.send(conn, &line);
+        }
+        self.begin_closing(conn, reason);
+    }
+
+    /// Nothing more is read or delivered; what is queued is still written.
+    pub(super) fn begin_closing(&mut self, conn: u32, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.closing.is_none() {
+            connection.closing = Some(reason);
+            connection.kept = Vec::new();
+            self.engine.part(&mut connection.peer);
+            self.report_closing(conn, reason);
+        }
+        if let Some(outlet) = self.outlets.get(conn) {
+            outlet.closing = true;
+            if outlet.blocked_since().is_none() {
+                self.outlets.flush(conn);
+            }
+        }
+        self.finish_closing(conn);
+    }
+
+    pub(super) fn report_closing(&mut self, conn: u32, reason: CloseReason) {
+        let (Some(connection), Some(outlet)) =
+            (self.connections.get(conn as usize), self.outlets.get(conn))
+        else {
+            return;
+        };
+        let (session, log, options) = (
+            &connection.peer.session,
+            &self.shared.log,
+            &self.settings.options,
+        );
+        match reason {
+            CloseReason::SlowConsumerPending => {
+                info!(
+                    log,
+                    "{session} - Slow Consumer Detected: MaxPending of {} Exceeded",
+                    options.max_pending
+                );
+            }
+            CloseReason::SlowConsumerDeadline => {
+                let (limit, chunks, bytes) = (
+                    options.write_deadline,
+                    outlet.chunk_count(),
+                    outlet.pending(),
+                );
+                let what =
+                    format!("{limit:?} exceeded with {chunks} chunks of {bytes} total bytes.");
+                info!(
+                    log,
+                    "{session} - Slow Consumer Detected: WriteDeadline of {what}"
+                );
+            }
+            CloseReason::AuthenticationFailure => {
+                if let Some(flaw) = session.flaw() {
+                    debug!(log, "{session} - {flaw}");
+                }
+                let credentials = session.credentials();
+                error!(log, "{session} - authentication error{credentials}");
+            }
+            CloseReason::AuthenticationTimeout => debug!(log, "{session} - {reason}"),
+            CloseReason::AccountConnections => {
+                let text = reason.wire_text().unwrap_or_default();
+                error!(log, "{session} - {text}");
+            }
+            CloseReason::SlowConsumerMemory => {
+                let limit = options.memory_limit.unwrap_or_default();
+                let what = format!("memory_limit of {limit} Exceeded");
+                info!(log, "{session} - Slow Consumer Detected: {what}");
+            }
+            CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
+            _ => {}
+        }
+        if is_slow_consumer(reason) {
+            self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        }
+        debug!(log, "{session} - Client connection closed: {reason}");
+    }
+
+    /// Parts with a closing connection once nothing is left to write.
+    pub(super) fn finish_closing(&mut self, conn: u32) {
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let Some(reason) = connection.closing.filter(|_| outlet.pending() == 0) else {
+            return;
+        };
+        if !has_last_words(reason)
+            || connection.hung_up
+            || outlet.socket.shutdown(Shutdown::Write).is_err()
+        {
+            return self.remove(conn);
+        }
+        if !mem::replace(&mut connection.parting, true) {
+            let (at, serial) = (self.outlets.now + limits::PARTING, connection.serial);
+            self.timers.set(Deadline {
+                at,
+                conn,
+                serial,
+                purpose: Purpose::Part,
+            });
+            self.part(conn);
+        }
+    }
+
+    /// Reads on, to no end but this: bytes of the peer that nobody has read would make the system throw away what it
+    /// has not sent yet.
+    pub(super) fn part(&mut self, conn: u32) {
+        let Some(outlet) = self.outlets.get(conn) else {
+            return;
+        };
+        let mut scrap = [0; 4096];
+        match (&outlet.socket).read(&mut scrap) {
+            Ok(1..) => {
+                if let Some(connection) = self.connections.get_mut(conn as usize) {
+                    connection.readable = true;
+                    self.list(conn);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => self.remove(conn),
+        }
+    }
+
+    pub(super) fn remove(&mut self, conn: u32) {
+        // Before the socket goes: whoever sees its end may connect at once, and finds the place free.
+        if self.connections.try_remove(conn as usize).is_some() {
+            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+        }
+        self.outlets.remove(conn);
+        if self.connections.is_empty() {
+            self.connections = Slab::new();
+            self.outlets.shrink();
+        }
+        let connections = &self.connections;
+        self.timers.sweep(connections.len(), |deadline| {
+            connections
+                .get(deadline.conn as usize)
+                .is_some_and(|connection| connection.serial == deadline.serial)
+        });
+    }
+}
+
+fn is_slow_consumer(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::SlowConsumerPending
+            | CloseReason::SlowConsumerDeadline
+            | CloseReason::SlowConsumerMemory
+    )
+}
+
+/// Whether the peer should be able to read to the end what was sent to it.
+fn has_last_words(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::ClientClosed | CloseReason::ReadError | CloseReason::WriteError => false,
+        reason if is_slow_consumer(reason) => false,
+        // One too many must not take up a descriptor any longer.
+        CloseReason::Connections => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,133 @@
+//! What other threads have for a worker: messages and commands.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::{Connection, Worker, context, slot};
+use crate::engine::Delivery;
+use crate::limits;
+use crate::net::mailbox::{Batch, Command, Origin};
+use crate::session::CloseReason;
+
+impl Worker {
+    pub(super) fn take_mail(&mut self) {
+        let mailbox = usize::from(self.index);
+        while self.shared.mailboxes[mailbox].is_filled() {
+            let mut mail = mem::take(&mut self.mail);
+            self.shared.mailboxes[mailbox].take(&mut mail);
+            for batch in mail.batches.drain(..) {
+                self.work_off(&batch);
+                self.shared.mailboxes[mailbox].give_back(batch);
+            }
+            for command in mail.commands.drain(..) {
+                self.obey(command);
+            }
+            self.mail = mail;
+        }
+    }
+
+    pub(super) fn work_off(&mut self, batch: &Batch) {
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            shared,
+            index,
+            ..
+        } = self;
+        let mut told: Option<Origin> = None;
+        batch.for_each(|from, letter| {
+            outlets.origin = from;
+            let is_publisher = |it: &Connection| it.serial == from.serial;
+            let publisher = connections
+                .get(from.conn as usize)
+                .filter(|it| from.worker == *index && is_publisher(it))
+                .map(|_| from.conn);
+            let now = outlets.now;
+            let filling = engine.receive(letter, publisher, now, outlets) == Delivery::Filling;
+            let pause = outlets.pause.take();
+            if let (true, Some(pause), Some(mailbox)) = (
+                filling && told != Some(from),
+                pause,
+                shared.mailboxes.get(usize::from(from.worker)),
+            ) {
+                told = Some(from);
+                mailbox.command(Command::Stall(from, pause));
+            }
+        });
+        for &origin in batch.waiting() {
+            outlets.resume(origin);
+        }
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Adopt {
+                socket,
+                session,
+                refuse,
+            } => self.adopt(socket, *session, refuse),
+            Command::Stall(origin, pause) => {
+                let serial = self
+                    .connections
+                    .get(origin.conn as usize)
+                    .map(|connection| connection.serial);
+                if serial == Some(origin.serial) {
+                    self.stall(origin.conn, pause);
+                }
+            }
+            Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
+            Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
+            Command::Close { count, reason } => self.close_some(count, reason),
+            Command::Settings { settings, inform } => {
+                self.outlets.settings = Arc::clone(&settings);
+                self.settings = settings;
+                if inform {
+                    self.inform();
+                }
+            }
+            Command::Stop => {
+                self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
+                for conn in self.slots() {
+                    self.begin_closing(conn, CloseReason::ServerShutdown);
+                }
+            }
+        }
+    }
+
+    pub(super) fn slots(&self) -> Vec<u32> {
+        self.connections.iter().map(|(key, _)| slot(key)).collect()
+    }
+
+    pub(super) fn close_some(&mut self, count: usize, reason: CloseReason) {
+        let open = self
+            .connections
+            .iter()
+            .filter(|(_, it)| it.closing.is_none());
+        let mut open: Vec<u32> = open.map(|(key, _)| slot(key)).collect();
+        for _ in 0..count.min(open.len()) {
+            let conn = open.swap_remove(self.rng.below(open.len()));
+            self.end_with_text(conn, reason);
+        }
+    }
+
+    /// Sends INFO to every client that takes one at any time.
+    pub(super) fn inform(&mut self) {
+        for conn in self.slots() {
+            let mut line = Vec::new();
+            let open = self.connections.get(conn as usize);
+            if let Some(connection) = open.filter(|it| it.closing.is_none()) {
+                let lame_duck = self.settings.info.lame_duck;
+                let session = &connection.peer.session;
+                session.notify(
+                    &context(&self.settings, self.outlets.now),
+                    lame_duck,
+                    &mut line,
+                );
+            }
+            if !line.is_empty() {
+                self.send(conn, &line);
+            }
+        }
+    }
+}

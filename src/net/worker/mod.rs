@@ -1,0 +1,216 @@
+//! One worker: a thread, a poll loop, and the connections it owns.
+//!
+//! ```text
+//! turn:  sleep ▶ mail ▶ read and feed those that are ready, one read each ▶ hand over, write ▶ close ▶ timers
+//! ```
+//!
+//! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
+//! read than one buffer takes its turn again behind the others.
+
+mod life;
+mod mail;
+mod read;
+mod turn;
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+use slab::Slab;
+
+use super::mailbox::{Mail, Origin, Settings, WAKE};
+use super::outlets::Outlets;
+use super::shared::Shared;
+use super::timers::Timers;
+use crate::engine::{Engine, Peer};
+use crate::rng::Rng;
+use crate::session::{CloseReason, Context};
+
+/// Events taken from the system at once.
+const EVENTS: usize = 256;
+
+/// The receiving side of a connection.
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    serial: u32,
+    /// Bytes that were read and not consumed: the start of an unfinished operation, or more while it pauses.
+    kept: Vec<u8>,
+    /// Bytes in `kept` may be fed without reading more.
+    unfed: bool,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The peer has closed its side, so a short read is not the last one.
+    hung_up: bool,
+    /// It is in the ready list.
+    listed: bool,
+    /// Until when it is not read from, for the sake of a slow consumer.
+    stalled: Option<Instant>,
+    /// When the keepalive is due; other deadlines of that kind are old.
+    beat_at: Instant,
+    /// It ends as soon as what is queued for it is written.
+    closing: Option<CloseReason>,
+    /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
+    parting: bool,
+}
+
+/// The loop's state.
+pub struct Worker {
+    index: u16,
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    poll: Poll,
+    connections: Slab<Connection>,
+    next_serial: u32,
+    engine: Engine,
+    outlets: Outlets,
+    timers: Timers,
+    /// Connections of which CONNECT is or was awaited, the oldest first.
+    strangers: VecDeque<Origin>,
+    rng: Rng,
+    /// Connections to serve in this turn or the next.
+    ready: Vec<u32>,
+    read_buffer: Vec<u8>,
+    mail: Mail,
+    /// When to give spare memory back, if nothing happens until then.
+    trim_at: Option<Instant>,
+    /// When the server is stopping: until when clients may take what is queued for them.
+    stopping: Option<Instant>,
+    /// This worker's part of [`Shared::buffered`].
+    buffered: usize,
+}
+
+impl Worker {
+    /// A worker that has not started. `poll` is the one its mailbox wakes.
+    #[must_use]
+    pub fn new(
+        index: u16,
+        poll: Poll,
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        seed: u64,
+    ) -> Self {
+        Worker {
+            index,
+            poll,
+            engine: Engine::new(Arc::clone(&shared.broker), index, seed),
+            outlets: Outlets::new(Arc::clone(&shared), Arc::clone(&settings), index),
+            shared,
+            settings,
+            connections: Slab::new(),
+            next_serial: 0,
+            timers: Timers::default(),
+            strangers: VecDeque::new(),
+            rng: Rng::seeded(!seed),
+            ready: Vec::new(),
+            read_buffer: Vec::new(),
+            mail: Mail::default(),
+            trim_at: None,
+            stopping: None,
+            buffered: 0,
+        }
+    }
+
+    /// Serves until it is told to stop.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to poll, which ends the process.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.sleep(&mut events);
+            self.outlets.start_turn(Instant::now());
+            self.take_mail();
+            for event in &events {
+                if event.token() != WAKE {
+                    let closed = event.is_read_closed() || event.is_error();
+                    self.on_event(
+                        slot(event.token().0),
+                        event.is_readable() || closed,
+                        event.is_writable(),
+                        closed,
+                    );
+                }
+            }
+            self.serve_ready();
+            self.finish_turn();
+            self.keep_budget();
+            self.fire_timers();
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
+    fn sleep(&mut self, events: &mut Events) {
+        let wake_at = [self.timers.next(), self.trim_at, self.stopping]
+            .into_iter()
+            .flatten()
+            .min();
+        let mailbox = &self.shared.mailboxes[usize::from(self.index)];
+        let timeout = if !self.ready.is_empty() || !mailbox.fall_asleep() {
+            Some(Duration::ZERO)
+        } else {
+            wake_at.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => panic!("cannot poll: {error}"),
+            _ => {}
+        }
+        self.shared.mailboxes[usize::from(self.index)].wake_up();
+    }
+
+    fn on_event(&mut self, conn: u32, readable: bool, writable: bool, closed: bool) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        connection.readable |= readable;
+        connection.hung_up |= closed;
+        if readable {
+            self.list(conn);
+        }
+        if writable {
+            if let Some(outlet) = self
+                .outlets
+                .get(conn)
+                .filter(|outlet| outlet.blocked_since().is_some())
+            {
+                outlet.unblock();
+                self.outlets.flush(conn);
+                self.finish_closing(conn);
+            }
+        }
+    }
+
+    fn list(&mut self, conn: u32) {
+        if let Some(connection) = self
+            .connections
+            .get_mut(conn as usize)
+            .filter(|connection| !connection.listed)
+        {
+            connection.listed = true;
+            self.ready.push(conn);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping
+            .is_some_and(|until| self.connections.is_empty() || until <= self.outlets.now)
+    }
+}
+
+fn context(settings: &Settings, now: Instant) -> Context<'_> {
+    Context {
+        options: &settings.options,
+        info: &settings.info,
+        auth: &settings.auth,
+        now,
+    }
+}
+
+fn slot(key: usize) -> u32 {
+    u32::try_from(key).expect("a process has fewer than 2^32 descriptors")
+}

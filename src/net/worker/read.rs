@@ -1,0 +1,243 @@
+//! Reading from connections, one buffer at a time, and pausing to.
+
+use std::io::{ErrorKind, Read};
+use std::mem;
+use std::time::Duration;
+
+use super::{Worker, context};
+use crate::engine::End;
+use crate::limits;
+use crate::net::mailbox::Origin;
+use crate::net::timers::{Deadline, Purpose};
+use crate::net::verifier::Verifier;
+use crate::session::CloseReason;
+
+impl Worker {
+    pub(super) fn serve_ready(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        let mut ready = mem::take(&mut self.ready);
+        for conn in ready.drain(..) {
+            if let Some(connection) = self.connections.get_mut(conn as usize) {
+                connection.listed = false;
+                self.serve(conn);
+            }
+        }
+        // Whoever has more to read was listed anew meanwhile; keep the older list's memory.
+        ready.append(&mut self.ready);
+        self.ready = ready;
+    }
+
+    /// One read's worth of work for one connection.
+    pub(super) fn serve(&mut self, conn: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.parting {
+            return self.part(conn);
+        }
+        let is_verifying = connection.peer.session.is_verifying();
+        if connection.stalled.is_some() || connection.closing.is_some() || is_verifying {
+            return;
+        }
+        if connection.unfed {
+            connection.unfed = false;
+            let bytes = mem::take(&mut connection.kept);
+            self.feed(conn, &bytes);
+            return self.list(conn);
+        }
+        if !connection.readable {
+            return;
+        }
+        if connection.peer.wanted() > limits::READ_BYTES {
+            return self.read_large(conn);
+        }
+        // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
+        let kept = connection.kept.len().max(limits::READ_BYTES);
+        let mut buffer = mem::take(&mut self.read_buffer);
+        buffer.resize(kept + limits::READ_BYTES, 0);
+        self.read_small(conn, &mut buffer);
+        buffer.truncate(2 * limits::READ_BYTES);
+        buffer.shrink_to(2 * limits::READ_BYTES);
+        self.read_buffer = buffer;
+    }
+
+    /// Reads into the worker's buffer, behind what was left of the last read, so that an operation is one run of bytes.
+    pub(super) fn read_small(&mut self, conn: u32, buffer: &mut [u8]) {
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let start = connection.kept.len();
+        let Some((front, back)) = buffer.split_at_mut_checked(start) else {
+            return;
+        };
+        front.copy_from_slice(&connection.kept);
+        let most = if connection.peer.session.is_stranger(&self.settings.auth) {
+            limits::UNAUTHENTICATED_READ_BYTES
+        } else {
+            limits::READ_BYTES
+        };
+        let room = back.len().min(most);
+        match (&outlet.socket).read(back.get_mut(..room).unwrap_or_default()) {
+            Ok(0) => self.begin_closing(conn, CloseReason::ClientClosed),
+            Ok(len) => {
+                connection.kept = Vec::new();
+                connection.readable = len == room || connection.hung_up;
+                if connection.readable {
+                    self.list(conn);
+                }
+                self.feed(conn, buffer.get(..start + len).unwrap_or_default());
+            }
+            Err(error) => self.on_read_error(conn, error.kind()),
+        }
+    }
+
+    /// Reads a message that is too large for the worker's buffer into one of its own, to its last byte and no further.
+    pub(super) fn read_large(&mut self, conn: u32) {
+        let (Some(connection), Some(outlet)) = (
+            self.connections.get_mut(conn as usize),
+            self.outlets.get(conn),
+        ) else {
+            return;
+        };
+        let missing = connection.peer.wanted() - connection.kept.len();
+        connection.kept.reserve_exact(missing);
+        let before = connection.kept.len();
+        let result = (&outlet.socket)
+            .take(missing as u64)
+            .read_to_end(&mut connection.kept);
+        match result {
+            _ if connection.kept.len() - before == missing => {
+                let bytes = mem::take(&mut connection.kept);
+                self.list(conn);
+                self.feed(conn, &bytes);
+            }
+            Ok(_) => self.begin_closing(conn, CloseReason::ClientClosed),
+            Err(error) => self.on_read_error(conn, error.kind()),
+        }
+    }
+
+    pub(super) fn on_read_error(&mut self, conn: u32, kind: ErrorKind) {
+        match (kind, self.connections.get_mut(conn as usize)) {
+            (ErrorKind::WouldBlock, Some(connection)) => connection.readable = false,
+            (ErrorKind::Interrupted, _) => self.list(conn),
+            _ => self.begin_closing(conn, CloseReason::ReadError),
+        }
+    }
+
+    pub(super) fn feed(&mut self, conn: u32, bytes: &[u8]) {
+        // Whoever sent this may have seen what other workers have handed over to us: that comes first.
+        self.take_mail();
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            settings,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(conn as usize)
+            .filter(|it| it.closing.is_none())
+        else {
+            return;
+        };
+        outlets.origin = Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        };
+        outlets.pause = None;
+        let was_connected = connection.peer.session.connect().is_some();
+        let context = context(settings, outlets.now);
+        let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
+        connection
+            .kept
+            .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
+        if !was_connected && connection.peer.session.connect().is_some() {
+            self.on_connected(conn);
+        }
+        match fed.end {
+            End::Starved => {}
+            End::Pause => {
+                if let Some(connection) = self.connections.get_mut(conn as usize) {
+                    connection.unfed = !connection.kept.is_empty();
+                }
+                let pause = self.outlets.pause.unwrap_or(limits::CROWDED_PAUSE);
+                self.stall(conn, pause);
+            }
+            End::Verify => self.verify(conn),
+            End::Close(reason) => self.begin_closing(conn, reason),
+        }
+    }
+
+    /// Has a password checked; the connection is not read from until that is done.
+    pub(super) fn verify(&mut self, conn: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let session = &mut connection.peer.session;
+        let Some(challenge) = session.take_challenge() else {
+            return;
+        };
+        let origin = Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        };
+        let addr = session.addr().ip();
+        let life = self.settings.options.password_cache;
+        let verdict = Verifier::submit(&self.shared, addr, origin, challenge, life);
+        if verdict.is_some() {
+            self.on_verified(origin, verdict);
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, conn: u32) {
+        let random = self.rng.below(1000) as f64 / 1000.0;
+        let interval = self.settings.options.ping_interval;
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let span = connection
+            .peer
+            .session
+            .keepalive
+            .connected(interval, random);
+        connection.beat_at = self.outlets.now + span;
+        let (at, serial) = (connection.beat_at, connection.serial);
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+    }
+
+    pub(super) fn stall(&mut self, conn: u32, pause: Duration) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let at = self.outlets.now + pause;
+        connection.stalled = Some(at);
+        let serial = connection.serial;
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Unstall,
+        });
+    }
+
+    pub(super) fn unstall(&mut self, conn: u32, serial: u32) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        if connection.serial == serial && connection.stalled.take().is_some() {
+            self.list(conn);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The end of a turn: everything queued is written, and what is due is done.
+
+use std::mem;
+use std::sync::atomic::Ordering;
+
+use super::Worker;
+use crate::limits;
+use crate::log::debug;
+use crate::net::mailbox::Mail;
+use crate::net::timers::{Deadline, Purpose};
+use crate::session::{Beat, CloseReason};
+
+impl Worker {
+    pub(super) fn finish_turn(&mut self) {
+        self.outlets.flush_all();
+        while let Some((conn, reason)) = self.outlets.doomed.pop() {
+            self.begin_closing(conn, reason);
+        }
+        while let Some(origin) = self.outlets.resumed.pop() {
+            self.unstall(origin.conn, origin.serial);
+        }
+        while let Some(conn) = self.outlets.blocked.pop() {
+            let at = self.outlets.now + self.settings.options.write_deadline;
+            if let Some(outlet) = self.outlets.get(conn) {
+                let serial = outlet.serial;
+                self.timers.set(Deadline {
+                    at,
+                    conn,
+                    serial,
+                    purpose: Purpose::Write,
+                });
+            }
+        }
+        if !self.read_buffer.is_empty() && self.trim_at.is_none() {
+            self.trim_at = Some(self.outlets.now + limits::IDLE_TRIM);
+        }
+    }
+
+    /// Where memory is limited and all workers together hold too much of it, this one gives its slowest consumer up.
+    ///
+    /// The sum of what is pending is cheap, and never less than what it takes: only above the limit it is worth looking
+    /// at what queues share.
+    pub(super) fn keep_budget(&mut self) {
+        let Some(limit) = self.settings.options.memory_limit else {
+            return self.publish_buffered(0);
+        };
+        self.publish_buffered(self.outlets.pool.pending);
+        if self.shared.buffered_bytes() <= limit {
+            return;
+        }
+        self.publish_buffered(self.outlets.memory());
+        if self.shared.buffered_bytes() <= limit {
+            return;
+        }
+        if let Some(conn) = self.outlets.slowest() {
+            self.outlets.give_up(conn, CloseReason::SlowConsumerMemory);
+            self.publish_buffered(self.outlets.memory());
+        }
+    }
+
+    pub(super) fn publish_buffered(&mut self, bytes: usize) {
+        let (buffered, total) = (
+            mem::replace(&mut self.buffered, bytes),
+            &self.shared.buffered,
+        );
+        match bytes.checked_sub(buffered) {
+            Some(0) => {}
+            Some(more) => drop(total.fetch_add(more, Ordering::Relaxed)),
+            None => drop(total.fetch_sub(buffered - bytes, Ordering::Relaxed)),
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        let now = self.outlets.now;
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.trim();
+        }
+        while let Some(deadline) = self.timers.due(now) {
+            let live = self
+                .connections
+                .get(deadline.conn as usize)
+                .filter(|c| c.serial == deadline.serial);
+            match (live, deadline.purpose) {
+                (None, _) => {}
+                (Some(connection), Purpose::Ping) if connection.beat_at == deadline.at => {
+                    self.beat(deadline.conn)
+                }
+                (Some(connection), Purpose::Unstall) if connection.stalled == Some(deadline.at) => {
+                    self.unstall(deadline.conn, deadline.serial);
+                }
+                (Some(_), Purpose::Part) => self.remove(deadline.conn),
+                (Some(connection), Purpose::Connect)
+                    if connection.closing.is_none()
+                        && connection.peer.session.is_overdue(&self.settings.auth) =>
+                {
+                    self.end_with_text(deadline.conn, CloseReason::AuthenticationTimeout);
+                }
+                (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
+                _ => {}
+            }
+        }
+        // What the timers queued must not wait for the next turn.
+        self.outlets.flush_all();
+        while let Some((conn, reason)) = self.outlets.doomed.pop() {
+            self.begin_closing(conn, reason);
+        }
+    }
+
+    /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
+    pub(super) fn trim(&mut self) {
+        self.read_buffer = Vec::new();
+        self.mail = Mail::default();
+        self.ready.shrink_to_fit();
+        self.engine.trim();
+        self.outlets.trim();
+    }
+
+    pub(super) fn beat(&mut self, conn: u32) {
+        let options = &self.settings.options;
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let interval = options.ping_interval;
+        let beat = connection
+            .peer
+            .session
+            .keepalive
+            .beat(interval, options.ping_max);
+        connection.beat_at = self.outlets.now + interval;
+        let (at, serial) = (connection.beat_at, connection.serial);
+        debug!(
+            self.shared.log,
+            "{} - Client Ping Timer", connection.peer.session
+        );
+        match beat {
+            Beat::Skip => {}
+            Beat::Ping => self.send(conn, b"PING\r\n"),
+            Beat::Stale => return self.end_with_text(conn, CloseReason::Stale),
+        }
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial,
+            purpose: Purpose::Ping,
+        });
+    }
+
+    /// A socket took nothing some time ago: is that still so?
+    pub(super) fn check_writing(&mut self, conn: u32, serial: u32) {
+        let (now, limit) = (self.outlets.now, self.settings.options.write_deadline);
+        let Some(outlet) = self.outlets.get(conn) else {
+            return;
+        };
+        let Some(since) = outlet.blocked_since() else {
+            outlet.watched = false;
+            return;
+        };
+        if now.saturating_duration_since(since) < limit {
+            return self.timers.set(Deadline {
+                at: since + limit,
+                conn,
+                serial,
+                purpose: Purpose::Write,
+            });
+        }
+        if self
+            .connections
+            .get(conn as usize)
+            .is_some_and(|connection| connection.closing.is_some())
+        {
+            return self.remove(conn);
+        }
+        self.begin_closing(conn, CloseReason::SlowConsumerDeadline);
+        self.remove(conn);
+    }
+}
