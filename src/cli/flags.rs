@@ -15,7 +15,7 @@ pub struct Flags {
 
     /// Host name or address on which clients are accepted.
     pub host: Option<String>,
-    /// Client port; [`Port::Off`] is the default one, whatever the file says.
+    /// Client port; clients are never off, so 0 lets the system choose as -1 does.
     pub port: Option<Port>,
     /// Name in INFO and monitoring.
     pub server_name: Option<String>,
@@ -125,9 +125,8 @@ impl Flags {
         replace(
             &mut options.port,
             self.port.map(|port| match port {
-                Port::Any => 0,
                 Port::Fixed(port) => port,
-                Port::Off => limits::PORT,
+                Port::Any | Port::Off => 0,
             }),
         );
         replace(

@@ -98,7 +98,7 @@ static SERVER: &[Flag] = &[
         Value::Integer("port", PORTS, |to, port| {
             to.flags.port = Some(optional_port(port))
         }),
-        "accept clients at this port (default: 4222; -1: any free one)",
+        "accept clients at this port (default: 4222; -1 or 0: any free one)",
     ),
     flag(
         &["n", "name", "server_name"],

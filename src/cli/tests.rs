@@ -395,7 +395,7 @@ fn flags_override_the_file_also_with_false_and_absent_ones_do_not() {
     assert_eq!(
         after(&["-p", "0"]),
         Options {
-            port: 4222,
+            port: 0,
             ..same.clone()
         }
     );
