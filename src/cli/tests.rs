@@ -1,3 +1,5 @@
+//! The table of flags: spellings, values, mistakes, and what overrules what.
+
 use std::path::PathBuf;
 
 use super::*;

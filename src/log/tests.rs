@@ -1,3 +1,5 @@
+//! Levels, lines and sinks, as a reader of the log sees them.
+
 use super::*;
 
 /// A writer whose contents the test can see, and which can be made to fail.
