@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,7 +112,7 @@ impl World {
     fn peer(&mut self, conn: usize) -> Peer {
         self.next_id += 1;
         let session = Client::new(self.next_id, ([127, 0, 0, 1], 1).into());
-        Peer::new(u32::try_from(conn).expect("few peers"), 0, session)
+        Peer::client(u32::try_from(conn).expect("few peers"), session)
     }
 
     fn step(&mut self, first: usize, bytes: &[u8]) {
@@ -165,7 +166,7 @@ impl World {
         let fresh = self.peer(conn);
         let (mut gone, _) = std::mem::replace(&mut self.peers[worker][conn], (fresh, Vec::new()));
         self.engines[worker].part(&mut gone);
-        assert_eq!(self.engines[worker].subscriptions.count_of(gone.conn), 0);
+        assert_eq!(self.engines[worker].subscriptions.count_of(gone.conn()), 0);
     }
 
     /// The oldest letter arrives.
@@ -241,8 +242,8 @@ impl World {
 fn origin(worker: usize, peer: &Peer) -> Origin {
     Origin {
         worker: u16::try_from(worker).expect("few workers"),
-        conn: peer.conn,
-        serial: u32::try_from(peer.session.id()).expect("few peers"),
+        conn: peer.conn(),
+        serial: u32::try_from(peer.id()).expect("few peers"),
     }
 }
 
@@ -304,7 +305,7 @@ impl Sink for Outlets {
         assert!(!told.contains(['\r', '\n']) && !violation.to_string().contains('\n'));
     }
 
-    fn on_parse_error(&mut self, _: &Client, error: &ParseError) {
+    fn on_parse_error(&mut self, _: &dyn fmt::Display, error: &ParseError) {
         assert!(!error.to_string().contains('\n'));
     }
 }

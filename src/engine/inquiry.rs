@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Delivery, Engine, Peer, Sink};
+use super::{ClientPeer, Delivery, Engine, Sink};
 use crate::config::options::{Permissions, SubjectRules};
 use crate::proto::encode::{Message, Parts};
 use crate::proto::frame::Publish;
@@ -19,7 +19,7 @@ impl Engine {
     #[cold]
     pub(super) fn inquire(
         &mut self,
-        peer: &Peer,
+        peer: &ClientPeer,
         publish: &Publish<'_>,
         context: &Context<'_>,
         sink: &mut impl Sink,
@@ -54,7 +54,7 @@ impl Engine {
 }
 
 /// What the server knows of a peer.
-fn user_info(peer: &Peer) -> Value {
+fn user_info(peer: &ClientPeer) -> Value {
     let mut info = Map::new();
     let claimed = || peer.session.connect().and_then(|it| it.user.as_deref());
     if let Some(identity) = peer.session.identity() {

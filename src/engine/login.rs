@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Peer, Sink};
+use super::{ClientPeer, Engine, Peer, Sink};
 use crate::session::{Action, CloseReason, Context, Guard, Verdict};
 
 impl Engine {
@@ -12,7 +12,7 @@ impl Engine {
     #[cold]
     pub(super) fn on_stranger(
         &mut self,
-        peer: &mut Peer,
+        peer: &mut ClientPeer,
         bytes: &[u8],
         context: &Context<'_>,
         sink: &mut impl Sink,
@@ -40,6 +40,7 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Result<(), CloseReason> {
+        let Peer::Client(peer) = peer;
         let answers = &mut self.answers;
         let result = peer.session.on_verified(verdict, context, answers);
         self.answer(peer, sink);
@@ -55,7 +56,7 @@ impl Engine {
     #[cold]
     pub(super) fn log_in(
         &mut self,
-        peer: &mut Peer,
+        peer: &mut ClientPeer,
         again: bool,
         sink: &mut impl Sink,
     ) -> Result<(), CloseReason> {
@@ -90,12 +91,13 @@ impl Engine {
 
     /// Ends everything of a peer that is about to be gone.
     pub fn part(&mut self, peer: &mut Peer) {
+        let Peer::Client(peer) = peer;
         self.forget(peer);
         self.leave(peer);
         self.guards.remove(&peer.conn);
     }
 
-    fn leave(&mut self, peer: &mut Peer) {
+    fn leave(&mut self, peer: &mut ClientPeer) {
         if std::mem::take(&mut peer.counted) {
             if let Some(account) = self.broker.account(peer.account) {
                 account.leave();

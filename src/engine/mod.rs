@@ -6,9 +6,11 @@
 
 mod inquiry;
 mod login;
+mod peer;
 mod route;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -17,27 +19,12 @@ use crate::broker::{Broker, Subscriptions};
 use crate::proto::encode::{Message, error_line};
 use crate::proto::error::ParseError;
 use crate::proto::frame::Frame;
-use crate::proto::parser::Parser;
 use crate::rng::Rng;
 use crate::session::{Action, Client, CloseReason, Context, Guard, Violation};
 use crate::subject;
 use crate::sublist::{Cache, SubRef};
 
-/// Everything of a connection that is not its socket.
-#[derive(Debug)]
-pub struct Peer {
-    /// The connection's slot at its worker.
-    pub conn: u32,
-    /// Its account; the default one until it is known.
-    pub account: u32,
-    /// Whether it is counted in there.
-    counted: bool,
-    /// Whether it has permissions, and the engine a guard for it.
-    guarded: bool,
-    /// Its protocol state.
-    pub session: Client,
-    parser: Parser,
-}
+pub use peer::{ClientPeer, Peer};
 
 /// What became of a message for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +55,7 @@ pub trait Sink {
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>);
 
     /// Hears of bytes that were no operation.
-    fn on_parse_error(&mut self, session: &Client, error: &ParseError);
+    fn on_parse_error(&mut self, peer: &dyn fmt::Display, error: &ParseError);
 }
 
 /// A message for subscriptions of another worker.
@@ -143,27 +130,6 @@ pub struct Engine {
     ended: Vec<(SubRef, u32)>,
 }
 
-impl Peer {
-    /// A fresh connection.
-    #[must_use]
-    pub fn new(conn: u32, account: u32, session: Client) -> Self {
-        Peer {
-            conn,
-            account,
-            counted: false,
-            guarded: false,
-            session,
-            parser: Parser::default(),
-        }
-    }
-
-    /// Bytes that its unfinished frame will have in all; 0 while that is not known.
-    #[must_use]
-    pub fn wanted(&self) -> usize {
-        self.parser.wanted()
-    }
-}
-
 impl Engine {
     /// The engine of a worker.
     #[must_use]
@@ -188,6 +154,18 @@ impl Engine {
     pub fn feed(
         &mut self,
         peer: &mut Peer,
+        bytes: &[u8],
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Fed {
+        match peer {
+            Peer::Client(client) => self.feed_client(client, bytes, context, sink),
+        }
+    }
+
+    fn feed_client(
+        &mut self,
+        peer: &mut ClientPeer,
         bytes: &[u8],
         context: &Context<'_>,
         sink: &mut impl Sink,
@@ -235,7 +213,7 @@ impl Engine {
     }
 
     /// Ends all subscriptions of a connection.
-    pub fn forget(&mut self, peer: &Peer) {
+    fn forget(&mut self, peer: &ClientPeer) {
         while let Some(sub) = self.subscriptions.first_of(peer.conn) {
             self.end(peer.account, sub);
         }
@@ -252,7 +230,7 @@ impl Engine {
 
     fn on_parse_error(
         &mut self,
-        peer: &Peer,
+        peer: &ClientPeer,
         error: &ParseError,
         sink: &mut impl Sink,
     ) -> CloseReason {
@@ -268,7 +246,7 @@ impl Engine {
     #[inline(never)]
     fn carry_out(
         &mut self,
-        peer: &mut Peer,
+        peer: &mut ClientPeer,
         action: Action<'_>,
         context: &Context<'_>,
         sink: &mut impl Sink,
@@ -295,14 +273,14 @@ impl Engine {
     }
 
     #[inline]
-    fn answer(&mut self, peer: &Peer, sink: &mut impl Sink) {
+    fn answer(&mut self, peer: &ClientPeer, sink: &mut impl Sink) {
         if !self.answers.is_empty() {
             sink.reply(peer.conn, &self.answers);
             self.answers.clear();
         }
     }
 
-    fn refuse(&mut self, peer: &Peer, violation: &Violation<'_>, sink: &mut impl Sink) {
+    fn refuse(&mut self, peer: &ClientPeer, violation: &Violation<'_>, sink: &mut impl Sink) {
         sink.on_refusal(&peer.session, violation);
         error_line(&violation.wire_text(), &mut self.answers);
         self.answer(peer, sink);
@@ -310,7 +288,7 @@ impl Engine {
 
     fn subscribe(
         &mut self,
-        peer: &Peer,
+        peer: &ClientPeer,
         (subject, queue, sid): (&[u8], Option<&[u8]>, &[u8]),
         guarded: bool,
         context: &Context<'_>,
@@ -343,7 +321,7 @@ impl Engine {
         self.answer(peer, sink);
     }
 
-    fn unsubscribe(&mut self, peer: &Peer, sid: &[u8], max: u32) {
+    fn unsubscribe(&mut self, peer: &ClientPeer, sid: &[u8], max: u32) {
         let Some(sub) = self.subscriptions.find(peer.conn, sid) else {
             return;
         };

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
-use super::{Delivery, Engine, Letter, Peer, Sink, To, inquiry};
+use super::{ClientPeer, Delivery, Engine, Letter, Sink, To, inquiry};
 use crate::broker::Subscriptions;
 use crate::proto::encode::{Message, no_responders};
 use crate::proto::frame::Publish;
@@ -41,7 +41,7 @@ impl Engine {
     #[inline]
     pub(super) fn publish(
         &mut self,
-        peer: &Peer,
+        peer: &ClientPeer,
         publish: &Publish<'_>,
         now: Instant,
         sink: &mut impl Sink,
@@ -187,7 +187,12 @@ impl Engine {
     }
 
     /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
-    fn say_no_responders(&mut self, peer: &Peer, publish: &Publish<'_>, sink: &mut impl Sink) {
+    fn say_no_responders(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        sink: &mut impl Sink,
+    ) {
         let Some(account) = self.broker.account(peer.account) else {
             return;
         };

@@ -41,7 +41,7 @@ impl Sink for Collect {
     }
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
     fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
-    fn on_parse_error(&mut self, _: &Client, _: &ParseError) {}
+    fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}
 }
 
 struct World {
@@ -78,9 +78,8 @@ impl World {
 
     fn open(&mut self) -> usize {
         let conn = u32::try_from(self.peers.len()).unwrap();
-        self.peers.push(Peer::new(
+        self.peers.push(Peer::client(
             conn,
-            0,
             Client::new(u64::from(conn), ([127, 0, 0, 1], 1).into()),
         ));
         self.sink.sent.push(Vec::new());
@@ -199,14 +198,14 @@ fn a_letter_that_comes_back_spares_a_publisher_without_echo() {
             group: b"q",
         },
     };
-    let publisher = Some(world.peers[a].conn);
+    let publisher = Some(world.peers[a].conn());
     world.engines[0].receive(&letter, publisher, world.now, &mut world.sink);
     assert_eq!(world.sent(a), "");
     world.feed(0, b, &format!("{QUIET}SUB a q 2\r\n"));
     world.engines[0].receive(&letter, publisher, world.now, &mut world.sink);
     assert_eq!(world.sent(b), "MSG a 2 1\r\nx\r\n");
     // Whoever has its slot now is somebody else.
-    world.engines[0].forget(&world.peers[b]);
+    world.engines[0].part(&mut world.peers[b]);
     world.engines[0].receive(&letter, None, world.now, &mut world.sink);
     assert_eq!(world.sent(a), "MSG a 1 1\r\nx\r\n");
 }
@@ -228,8 +227,8 @@ fn subscriptions_end_at_their_max_and_with_their_connection() {
     let a = world.open();
     world.feed(0, a, &format!("{QUIET}SUB a 1\r\nUNSUB 1 2\r\nPUB a 1\r\n1\r\nPUB a 1\r\n2\r\nPUB a 1\r\n3\r\nSUB a 1\r\n"));
     assert_eq!(world.sent(a), "MSG a 1 1\r\n1\r\nMSG a 1 1\r\n2\r\n");
-    let peer = &world.peers[a];
-    world.engines[0].forget(peer);
+    let peer = &mut world.peers[a];
+    world.engines[0].part(peer);
     let account = world.engines[0].broker.account(0).unwrap();
     assert!(account.trie.read().unwrap().is_empty() && world.engines[0].subscriptions.is_empty());
 }
@@ -249,7 +248,7 @@ fn feeding_stops_where_a_subscriber_fills_up() {
         }
         fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
         fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
-        fn on_parse_error(&mut self, _: &Client, _: &ParseError) {}
+        fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}
     }
     let mut world = World::new(1);
     let a = world.open();

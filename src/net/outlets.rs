@@ -8,6 +8,7 @@
 //! producers:     run          pause for ms             pause for ≤ 1 s      consumer is closed
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -373,7 +374,7 @@ impl Sink for Outlets {
         error!(self.shared.log, "{session} - {violation}");
     }
 
-    fn on_parse_error(&mut self, session: &Client, error: &ParseError) {
-        error!(self.shared.log, "{session} - {error}");
+    fn on_parse_error(&mut self, peer: &dyn fmt::Display, error: &ParseError) {
+        error!(self.shared.log, "{peer} - {error}");
     }
 }

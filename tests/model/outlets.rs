@@ -1,6 +1,7 @@
 //! Where the engines' output goes: everything is kept, in order, for the rules to look at.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 
 use midge::engine::{Delivery, Letter, Sink, To};
 use midge::net::mailbox::{Batch, Origin};
@@ -165,7 +166,7 @@ impl Sink for Outlets {
 
     fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
 
-    fn on_parse_error(&mut self, _: &Client, _: &ParseError) {}
+    fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}
 }
 
 /// The number at the start of a payload.

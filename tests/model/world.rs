@@ -158,7 +158,7 @@ impl World {
         let number = self.rules.clients[&place].number;
         let session = Client::new(number, ([127, 0, 0, 1], 1).into());
         let connection = Connection {
-            peer: Peer::new(place.1, 0, session),
+            peer: Peer::client(place.1, session),
             written: Vec::new(),
             kept: Vec::new(),
             operations: VecDeque::new(),
@@ -492,8 +492,8 @@ impl Connection {
     fn origin(&self, worker: u16) -> Origin {
         Origin {
             worker,
-            conn: self.peer.conn,
-            serial: u32::try_from(self.peer.session.id()).expect("clients are few"),
+            conn: self.peer.conn(),
+            serial: u32::try_from(self.peer.id()).expect("clients are few"),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Worker {
         session.greet(&context(&self.settings, now), &mut greeting);
         let beat_at = now + self.settings.options.ping_interval;
         entry.insert(Connection {
-            peer: Peer::new(conn, 0, session),
+            peer: Peer::client(conn, session),
             serial,
             kept: Vec::new(),
             unfed: false,
@@ -115,7 +115,7 @@ impl Worker {
         let connection = self.connections.get(origin.conn as usize);
         connection.is_some_and(|it| {
             let is_it = it.serial == origin.serial && it.closing.is_none();
-            is_it && it.peer.session.is_overdue(&self.settings.auth)
+            is_it && it.peer.is_overdue(&self.settings.auth)
         })
     }
 
@@ -190,16 +190,12 @@ impl Worker {
         else {
             return;
         };
-        let (session, log, options) = (
-            &connection.peer.session,
-            &self.shared.log,
-            &self.settings.options,
-        );
+        let (peer, log, options) = (&connection.peer, &self.shared.log, &self.settings.options);
         match reason {
             CloseReason::SlowConsumerPending => {
                 info!(
                     log,
-                    "{session} - Slow Consumer Detected: MaxPending of {} Exceeded",
+                    "{peer} - Slow Consumer Detected: MaxPending of {} Exceeded",
                     options.max_pending
                 );
             }
@@ -213,33 +209,34 @@ impl Worker {
                     format!("{limit:?} exceeded with {chunks} chunks of {bytes} total bytes.");
                 info!(
                     log,
-                    "{session} - Slow Consumer Detected: WriteDeadline of {what}"
+                    "{peer} - Slow Consumer Detected: WriteDeadline of {what}"
                 );
             }
             CloseReason::AuthenticationFailure => {
-                if let Some(flaw) = session.flaw() {
-                    debug!(log, "{session} - {flaw}");
+                let client = peer.as_client();
+                if let Some(flaw) = client.and_then(Client::flaw) {
+                    debug!(log, "{peer} - {flaw}");
                 }
-                let credentials = session.credentials();
-                error!(log, "{session} - authentication error{credentials}");
+                let credentials = client.map(Client::credentials).unwrap_or_default();
+                error!(log, "{peer} - authentication error{credentials}");
             }
-            CloseReason::AuthenticationTimeout => debug!(log, "{session} - {reason}"),
+            CloseReason::AuthenticationTimeout => debug!(log, "{peer} - {reason}"),
             CloseReason::AccountConnections => {
                 let text = reason.wire_text().unwrap_or_default();
-                error!(log, "{session} - {text}");
+                error!(log, "{peer} - {text}");
             }
             CloseReason::SlowConsumerMemory => {
                 let limit = options.memory_limit.unwrap_or_default();
                 let what = format!("memory_limit of {limit} Exceeded");
-                info!(log, "{session} - Slow Consumer Detected: {what}");
+                info!(log, "{peer} - Slow Consumer Detected: {what}");
             }
-            CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
+            CloseReason::Stale => debug!(log, "{peer} - Stale Client Connection - Closing"),
             _ => {}
         }
         if is_slow_consumer(reason) {
             self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
         }
-        debug!(log, "{session} - Client connection closed: {reason}");
+        debug!(log, "{peer} - Client connection closed: {reason}");
     }
 
     /// Parts with a closing connection once nothing is left to write.

@@ -118,12 +118,10 @@ impl Worker {
             let open = self.connections.get(conn as usize);
             if let Some(connection) = open.filter(|it| it.closing.is_none()) {
                 let lame_duck = self.settings.info.lame_duck;
-                let session = &connection.peer.session;
-                session.notify(
-                    &context(&self.settings, self.outlets.now),
-                    lame_duck,
-                    &mut line,
-                );
+                let context = context(&self.settings, self.outlets.now);
+                if let Some(client) = connection.peer.as_client() {
+                    client.notify(&context, lame_duck, &mut line);
+                }
             }
             if !line.is_empty() {
                 self.send(conn, &line);

@@ -37,8 +37,8 @@ impl Worker {
         if connection.parting {
             return self.part(conn);
         }
-        let is_verifying = connection.peer.session.is_verifying();
-        if connection.stalled.is_some() || connection.closing.is_some() || is_verifying {
+        let is_waiting = connection.peer.is_waiting();
+        if connection.stalled.is_some() || connection.closing.is_some() || is_waiting {
             return;
         }
         if connection.unfed {
@@ -76,7 +76,7 @@ impl Worker {
             return;
         };
         front.copy_from_slice(&connection.kept);
-        let most = if connection.peer.session.is_stranger(&self.settings.auth) {
+        let most = if connection.peer.is_stranger(&self.settings.auth) {
             limits::UNAUTHENTICATED_READ_BYTES
         } else {
             limits::READ_BYTES
@@ -151,13 +151,13 @@ impl Worker {
             serial: connection.serial,
         };
         outlets.pause = None;
-        let was_connected = connection.peer.session.connect().is_some();
+        let was_connected = connection.peer.is_connected();
         let context = context(settings, outlets.now);
         let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
         connection
             .kept
             .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
-        if !was_connected && connection.peer.session.connect().is_some() {
+        if !was_connected && connection.peer.is_connected() {
             self.on_connected(conn);
         }
         match fed.end {
@@ -179,7 +179,9 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
-        let session = &mut connection.peer.session;
+        let Some(session) = connection.peer.as_client_mut() else {
+            return;
+        };
         let Some(challenge) = session.take_challenge() else {
             return;
         };
@@ -202,11 +204,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
-        let span = connection
-            .peer
-            .session
-            .keepalive
-            .connected(interval, random);
+        let span = connection.peer.keepalive().connected(interval, random);
         connection.beat_at = self.outlets.now + span;
         let (at, serial) = (connection.beat_at, connection.serial);
         self.timers.set(Deadline {

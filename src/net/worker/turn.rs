@@ -92,7 +92,7 @@ impl Worker {
                 (Some(_), Purpose::Part) => self.remove(deadline.conn),
                 (Some(connection), Purpose::Connect)
                     if connection.closing.is_none()
-                        && connection.peer.session.is_overdue(&self.settings.auth) =>
+                        && connection.peer.is_overdue(&self.settings.auth) =>
                 {
                     self.end_with_text(deadline.conn, CloseReason::AuthenticationTimeout);
                 }
@@ -122,17 +122,10 @@ impl Worker {
             return;
         };
         let interval = options.ping_interval;
-        let beat = connection
-            .peer
-            .session
-            .keepalive
-            .beat(interval, options.ping_max);
+        let beat = connection.peer.keepalive().beat(interval, options.ping_max);
         connection.beat_at = self.outlets.now + interval;
         let (at, serial) = (connection.beat_at, connection.serial);
-        debug!(
-            self.shared.log,
-            "{} - Client Ping Timer", connection.peer.session
-        );
+        debug!(self.shared.log, "{} - Client Ping Timer", connection.peer);
         match beat {
             Beat::Skip => {}
             Beat::Ping => self.send(conn, b"PING\r\n"),
