@@ -125,3 +125,5 @@ pub const VERIFIED_MAX: usize = 1024;
 pub const VERIFIED_LIFE: Duration = Duration::from_secs(60);
 /// Bytes of a name that came from a peer and appears in the log.
 pub const LOGGED_NAME_BYTES_MAX: usize = 256;
+/// Bytes of TLS that one connection keeps because more has to come: a record, or a message of a handshake.
+pub const TLS_KEPT_BYTES_MAX: usize = 64 * 1024;

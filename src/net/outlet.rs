@@ -1,4 +1,4 @@
-//! The sending side of one connection: its socket, and what waits to be written to it.
+//! The sending side of one connection: its transport, and what waits to be written to it.
 //!
 //! ```text
 //! chunks: [own 16 KiB][own small][shared payload]…   tail: being filled
@@ -18,6 +18,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::mailbox::Origin;
+use super::transport::Transport;
 use crate::limits;
 use crate::proto::encode::Message;
 
@@ -28,6 +29,8 @@ const SLICES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
+    /// Where sessions put what they have encrypted, for the moment until it is written.
+    scratch: Vec<u8>,
     /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
     pub(super) pending: usize,
 }
@@ -53,6 +56,7 @@ impl Pool {
     /// Frees what is kept for next time.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
+        self.scratch = Vec::new();
     }
 }
 
@@ -85,7 +89,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// A socket and its queue.
+/// A transport and its queue.
 ///
 /// What a delivery touches comes first and shares a cache line: in a fan-out, each outlet is a miss.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ pub(super) struct Outlet {
     pub(super) watched: bool,
     /// Tells this connection from earlier ones in the slot.
     pub(super) serial: u32,
-    pub(super) socket: TcpStream,
+    pub(super) transport: Transport,
     /// Bytes of the first chunk (the tail, if there is none) that are written.
     sent: usize,
     chunks: VecDeque<Chunk>,
@@ -114,9 +118,9 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(socket: TcpStream, label: Label, serial: u32) -> Self {
+    pub(super) fn new(transport: Transport, label: Label, serial: u32) -> Self {
         Outlet {
-            socket,
+            transport,
             label,
             serial,
             chunks: VecDeque::new(),
@@ -136,13 +140,18 @@ impl Outlet {
         self.pending
     }
 
+    /// Whether all is with the system.
+    pub(super) fn is_drained(&self) -> bool {
+        self.pending == 0 && !self.transport.wants_write()
+    }
+
     /// Memory that the queue takes, its part of what it shares with other queues counted in.
     pub(super) fn memory(&self) -> usize {
         let chunks = self.chunks.iter().map(|chunk| match chunk {
             Chunk::Own(bytes) => bytes.len(),
             Chunk::Shared(bytes, _) => bytes.len() / Arc::strong_count(bytes),
         });
-        chunks.sum::<usize>() + self.tail.len()
+        chunks.sum::<usize>() + self.tail.len() + self.transport.kept_bytes()
     }
 
     /// Buffers that are not written.
@@ -197,14 +206,8 @@ impl Outlet {
 
     /// Writes as much as the socket takes. An error ends the connection.
     pub(super) fn flush(&mut self, pool: &mut Pool, now: Instant) -> io::Result<()> {
-        while self.pending > 0 {
-            let written = if self.chunks.is_empty() {
-                (&self.socket).write(self.tail.get(self.sent..).unwrap_or_default())
-            } else {
-                self.write_gathered()
-            };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+        while !self.is_drained() {
+            match self.write_once(pool) {
                 Ok(len) => {
                     self.blocked_since = None;
                     self.advance(len, pool);
@@ -218,6 +221,23 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    /// Writes once: gives how many of the queued bytes are done with.
+    #[inline]
+    fn write_once(&mut self, pool: &mut Pool) -> io::Result<usize> {
+        let Some(mut socket) = self.transport.plain_socket() else {
+            return self.write_encrypted(pool);
+        };
+        let len = if self.chunks.is_empty() {
+            socket.write(self.tail.get(self.sent..).unwrap_or_default())?
+        } else {
+            self.write_gathered(socket)?
+        };
+        if len == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(len)
     }
 
     /// Drops what is queued, and gives its buffers back.
@@ -255,17 +275,26 @@ impl Outlet {
         self.chunks.push_back(Chunk::Own(full));
     }
 
-    fn write_gathered(&self) -> io::Result<usize> {
+    fn write_gathered(&self, mut socket: &TcpStream) -> io::Result<usize> {
         let mut slices: [IoSlice<'_>; SLICES_MAX] = std::array::from_fn(|_| IoSlice::new(&[]));
-        let mut skip = self.sent;
-        let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
-        let runs = self.chunks.iter().map(Chunk::bytes).chain(tail);
         let mut count = 0;
-        for (slice, run) in slices.iter_mut().zip(runs) {
-            *slice = IoSlice::new(run.get(std::mem::take(&mut skip)..).unwrap_or_default());
+        for (slice, run) in slices
+            .iter_mut()
+            .zip(runs(&self.chunks, &self.tail, self.sent))
+        {
+            *slice = IoSlice::new(run);
             count += 1;
         }
-        (&self.socket).write_vectored(slices.get(..count).unwrap_or_default())
+        socket.write_vectored(slices.get(..count).unwrap_or_default())
+    }
+
+    /// As `write_once`, through a session.
+    fn write_encrypted(&mut self, pool: &mut Pool) -> io::Result<usize> {
+        if self.pending == 0 {
+            return self.transport.flush().map(|()| 0);
+        }
+        let runs = runs(&self.chunks, &self.tail, self.sent);
+        self.transport.write(runs, &mut pool.scratch)
     }
 
     /// Forgets `len` written bytes.
@@ -288,4 +317,16 @@ impl Outlet {
             self.chunks = VecDeque::new();
         }
     }
+}
+
+/// What is queued, but for the first `sent` bytes of it, which are all in the first run.
+fn runs<'a>(
+    chunks: &'a VecDeque<Chunk>,
+    tail: &'a [u8],
+    sent: usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    let mut skip = sent;
+    let tail = Some(tail).filter(|tail| !tail.is_empty());
+    let runs = chunks.iter().map(Chunk::bytes).chain(tail);
+    runs.map(move |run| run.get(std::mem::take(&mut skip)..).unwrap_or_default())
 }

@@ -1,8 +1,7 @@
 //! The life of a connection: it is adopted, greeted, let in, and ended.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::mem;
-use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 
 use mio::net::TcpStream;
@@ -17,6 +16,7 @@ use crate::log::{debug, error, info};
 use crate::net::mailbox::Origin;
 use crate::net::outlet::{Label, Outlet};
 use crate::net::timers::{Deadline, Purpose};
+use crate::net::transport::Transport;
 use crate::proto::encode::error_line;
 use crate::session::{Client, CloseReason, Verdict};
 
@@ -69,7 +69,7 @@ impl Worker {
             parting: false,
         });
         self.outlets
-            .insert(conn, Outlet::new(socket, label, serial));
+            .insert(conn, Outlet::new(Transport::plain(socket), label, serial));
         self.timers.set(Deadline {
             at: beat_at,
             conn,
@@ -247,13 +247,10 @@ impl Worker {
         ) else {
             return;
         };
-        let Some(reason) = connection.closing.filter(|_| outlet.pending() == 0) else {
+        let Some(reason) = connection.closing.filter(|_| outlet.is_drained()) else {
             return;
         };
-        if !has_last_words(reason)
-            || connection.hung_up
-            || outlet.socket.shutdown(Shutdown::Write).is_err()
-        {
+        if !has_last_words(reason) || connection.hung_up || outlet.transport.finish().is_err() {
             return self.remove(conn);
         }
         if !mem::replace(&mut connection.parting, true) {
@@ -274,9 +271,8 @@ impl Worker {
         let Some(outlet) = self.outlets.get(conn) else {
             return;
         };
-        let mut scrap = [0; 4096];
-        match (&outlet.socket).read(&mut scrap) {
-            Ok(1..) => {
+        match outlet.transport.drain() {
+            Ok(true) => {
                 if let Some(connection) = self.connections.get_mut(conn as usize) {
                     connection.readable = true;
                     self.list(conn);

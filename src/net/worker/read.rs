@@ -1,6 +1,6 @@
 //! Reading from connections, one buffer at a time, and pausing to.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::mem;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crate::engine::End;
 use crate::limits;
 use crate::net::mailbox::Origin;
 use crate::net::timers::{Deadline, Purpose};
+use crate::net::transport::Inflow;
 use crate::net::verifier::Verifier;
 use crate::session::CloseReason;
 
@@ -81,16 +82,24 @@ impl Worker {
         } else {
             limits::READ_BYTES
         };
-        let room = back.len().min(most);
-        match (&outlet.socket).read(back.get_mut(..room).unwrap_or_default()) {
-            Ok(0) => self.begin_closing(conn, CloseReason::ClientClosed),
-            Ok(len) => {
-                connection.kept = Vec::new();
-                connection.readable = len == room || connection.hung_up;
-                if connection.readable {
+        match outlet.transport.read(back, most) {
+            Ok(Inflow::End) => self.begin_closing(conn, CloseReason::ClientClosed),
+            Ok(Inflow::Bytes { len, more }) => {
+                let (wants_write, fed) = (outlet.transport.wants_write(), start + len);
+                connection.readable = more || connection.hung_up;
+                let readable = connection.readable;
+                if len > 0 {
+                    connection.kept = Vec::new();
+                }
+                if readable {
                     self.list(conn);
                 }
-                self.feed(conn, buffer.get(..start + len).unwrap_or_default());
+                if wants_write {
+                    self.outlets.flush(conn);
+                }
+                if len > 0 {
+                    self.feed(conn, buffer.get(..fed).unwrap_or_default());
+                }
             }
             Err(error) => self.on_read_error(conn, error.kind()),
         }
@@ -107,11 +116,13 @@ impl Worker {
         let missing = connection.peer.wanted() - connection.kept.len();
         connection.kept.reserve_exact(missing);
         let before = connection.kept.len();
-        let result = (&outlet.socket)
-            .take(missing as u64)
-            .read_to_end(&mut connection.kept);
+        let mut buffer = mem::take(&mut self.read_buffer);
+        buffer.resize(buffer.len().max(limits::READ_BYTES), 0);
+        let (transport, kept) = (&mut outlet.transport, &mut connection.kept);
+        let result = transport.read_long(kept, missing, &mut buffer);
+        self.read_buffer = buffer;
         match result {
-            _ if connection.kept.len() - before == missing => {
+            _ if connection.kept.len() - before >= missing => {
                 let bytes = mem::take(&mut connection.kept);
                 self.list(conn);
                 self.feed(conn, &bytes);

@@ -1,0 +1,20 @@
+//! TLS by rustls, with the cryptography of ring: what a `tls` block comes to, ready for [`Transport`].
+//!
+//! A [`TlsServer`] or [`TlsClient`] holds everything that sessions of one listener share. It is made when the server
+//! starts and at each reload, and replaced as a whole: sessions that are open keep what they began with, and tickets of
+//! the old one are of no use with the new one, so that nobody comes in again who would be refused today.
+//!
+//! [`Transport`]: super::transport::Transport
+
+mod client;
+mod clock;
+mod error;
+mod files;
+mod server;
+mod session;
+mod suites;
+
+pub use client::TlsClient;
+pub use error::TlsError;
+pub use server::{Listening, TlsServer};
+pub(super) use session::Session;

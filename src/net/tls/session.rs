@@ -1,0 +1,451 @@
+//! One TLS session on a socket that does not block, either side of it.
+//!
+//! Uses rustls without its own buffers. The caller's read buffer is laid out like this, and worked off in place:
+//!
+//! ```text
+//! [ room for one record's plaintext ][ kept ciphertext ][ ciphertext just read ]
+//!   plaintext grows from the front ▶   ▶ records are consumed from here
+//! ```
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{CommonState, Error};
+
+use super::{TlsClient, TlsServer, suites};
+use crate::limits;
+use crate::net::transport::Inflow;
+
+/// Plaintext of one record, at the most.
+const RECORD_BYTES: usize = 16 * 1024;
+/// What a record has beside its plaintext, or a message of its own that goes before it; more than enough.
+const RECORD_OVERHEAD: usize = 64;
+/// Ciphertext that is written at once: four full records.
+const WRITE_BYTES: usize = 4 * (RECORD_BYTES + RECORD_OVERHEAD);
+
+/// Which side of the session is ours.
+enum Side {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::net) struct Session {
+    side: Side,
+    /// Ciphertext that was read and not worked off: the start of a record, or records with the start of a message.
+    kept: Vec<u8>,
+    /// Ciphertext for the socket, and how much of it that has taken.
+    out: Vec<u8>,
+    sent: usize,
+    /// The peer has said that it sends no more.
+    peer_is_done: bool,
+    /// The session cannot go on.
+    has_failed: bool,
+}
+
+/// What one step with rustls came to.
+enum Step {
+    /// It goes on, with so many bytes of plaintext more.
+    Plain(usize),
+    /// It needs more from the peer.
+    Starved,
+    /// The peer sends no more.
+    Closed,
+}
+
+impl Session {
+    /// See [`Transport::READ_BYTES_MIN`](crate::net::transport::Transport::READ_BYTES_MIN).
+    pub(in crate::net) const READ_BYTES_MIN: usize = 2 * RECORD_BYTES + limits::TLS_KEPT_BYTES_MAX;
+
+    pub(in crate::net) fn server(config: &TlsServer) -> io::Result<Self> {
+        let connection = UnbufferedServerConnection::new(Arc::clone(&config.config));
+        let connection = connection.map_err(io::Error::other)?;
+        Ok(Session::new(Side::Server(connection)))
+    }
+
+    pub(in crate::net) fn client(config: &TlsClient, host: &str) -> io::Result<Self> {
+        let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let name = ServerName::try_from(bare.unwrap_or(host).to_owned());
+        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(&config.config), name);
+        let connection = connection.map_err(io::Error::other)?;
+        Ok(Session::new(Side::Client(connection)))
+    }
+
+    fn new(side: Side) -> Self {
+        Session {
+            side,
+            kept: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            peer_is_done: false,
+            has_failed: false,
+        }
+    }
+
+    /// The version agreed on, as logs and monitoring have it: `1.3`.
+    pub(in crate::net) fn version(&self) -> Option<&'static str> {
+        self.side.state().protocol_version().map(suites::version)
+    }
+
+    /// The name of the cipher suite agreed on.
+    pub(in crate::net) fn cipher_suite(&self) -> Option<&'static str> {
+        let suite = self.side.state().negotiated_cipher_suite()?;
+        Some(suites::name_of(suite.suite()))
+    }
+
+    /// The certificates that the peer has shown, its own first, each in DER; they have been verified if the
+    /// configuration says so. Empty if it has shown none.
+    pub(in crate::net) fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let certificates = self.side.state().peer_certificates().unwrap_or_default();
+        certificates.iter().map(|it| it.as_ref())
+    }
+
+    pub(in crate::net) fn is_handshaking(&self) -> bool {
+        self.side.state().is_handshaking()
+    }
+
+    pub(in crate::net) fn wants_write(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    pub(in crate::net) fn kept_bytes(&self) -> usize {
+        self.kept.len() + self.out.len()
+    }
+
+    /// Sends the first message, which is the client's.
+    pub(in crate::net) fn start(&mut self, socket: &TcpStream) -> io::Result<()> {
+        let mut buf = vec![0; RECORD_BYTES];
+        self.receive(&mut buf, RECORD_BYTES).map_err(broken)?;
+        self.flush_some(socket)
+    }
+
+    /// As [`Transport::read`](crate::net::transport::Transport::read).
+    pub(in crate::net) fn read(
+        &mut self,
+        socket: &TcpStream,
+        buf: &mut [u8],
+        most: usize,
+    ) -> io::Result<Inflow> {
+        if self.peer_is_done || self.has_failed {
+            return Ok(Inflow::End);
+        }
+        let start = RECORD_BYTES + self.kept.len();
+        let too_small = || io::Error::from(io::ErrorKind::InvalidInput);
+        let room = buf.len().saturating_sub(start).min(most);
+        if room == 0 {
+            return Err(too_small());
+        }
+        let fresh = buf.get_mut(start..start + room).ok_or_else(too_small)?;
+        let len = (&*socket).read(fresh)?;
+        if len == 0 {
+            let is_early = self.is_handshaking();
+            return if is_early {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Ok(Inflow::End)
+            };
+        }
+        let kept = buf.get_mut(RECORD_BYTES..start).ok_or_else(too_small)?;
+        kept.copy_from_slice(&self.kept);
+        let received = self.receive(buf, start + len);
+        self.has_failed |= received.is_err();
+        let flushed = self.flush_some(socket);
+        let plain = received.map_err(broken)?;
+        flushed?;
+        Ok(Inflow::Bytes {
+            len: plain,
+            more: len == room || self.peer_is_done,
+        })
+    }
+
+    /// Works off the ciphertext in `buf[RECORD_BYTES..end]`. Gives how many bytes of plaintext are at the front, and keeps
+    /// what is left.
+    fn receive(&mut self, buf: &mut [u8], end: usize) -> Result<usize, Error> {
+        let (mut plain, mut from) = (0, RECORD_BYTES);
+        let full = || Error::General("a record does not fit".into());
+        loop {
+            let buf = buf.get_mut(..end).ok_or_else(full)?;
+            let (front, rest) = buf.split_at_mut_checked(from).ok_or_else(full)?;
+            let room = front.get_mut(plain..).ok_or_else(full)?;
+            let (discard, step) = self.side.step(rest, room, &mut self.out);
+            from += discard;
+            match step {
+                Ok(Step::Plain(len)) => plain += len,
+                Ok(Step::Closed) => self.peer_is_done = true,
+                Ok(Step::Starved) => break,
+                Err(error) => {
+                    // The alert that tells the peer. Nothing is read while there is something to send.
+                    while self.side.state().wants_write() {
+                        let (_, step) = self.side.step(&mut [], &mut [], &mut self.out);
+                        step?;
+                    }
+                    self.kept = Vec::new();
+                    return Err(error);
+                }
+            }
+        }
+        self.kept = buf.get(from..end).unwrap_or_default().to_vec();
+        if self.kept.len() > limits::TLS_KEPT_BYTES_MAX {
+            let max = limits::TLS_KEPT_BYTES_MAX;
+            return Err(Error::General(format!(
+                "a handshake message exceeds the maximum of {max} bytes"
+            )));
+        }
+        Ok(plain)
+    }
+
+    /// As [`Transport::write`](crate::net::transport::Transport::write).
+    pub(in crate::net) fn write<'a>(
+        &mut self,
+        socket: &TcpStream,
+        runs: impl Iterator<Item = &'a [u8]>,
+        scratch: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        self.flush(socket)?;
+        if self.has_failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.is_handshaking() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if scratch.len() < WRITE_BYTES {
+            scratch.resize(WRITE_BYTES, 0);
+        }
+        let (mut plain, mut used) = (0, 0);
+        for mut run in runs {
+            while !run.is_empty() {
+                let room = scratch.get_mut(used..).unwrap_or_default();
+                let Some(fitting) = fitting(room.len()) else {
+                    break;
+                };
+                let (piece, rest) = run.split_at(run.len().min(fitting));
+                let len = self.side.encrypt(&mut self.kept, piece, room)?;
+                used += len;
+                plain += piece.len();
+                run = rest;
+            }
+            if !run.is_empty() {
+                break;
+            }
+        }
+        let wire = scratch.get(..used).unwrap_or_default();
+        let taken = match (&*socket).write(wire) {
+            Ok(taken) => taken,
+            Err(error) if is_for_later(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        self.out
+            .extend_from_slice(wire.get(taken..).unwrap_or_default());
+        Ok(plain)
+    }
+
+    /// As [`Transport::flush`](crate::net::transport::Transport::flush).
+    pub(in crate::net) fn flush(&mut self, socket: &TcpStream) -> io::Result<()> {
+        while self.wants_write() {
+            match (&*socket).write(self.out.get(self.sent..).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => self.sent += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if self.sent >= self.out.len() {
+                self.out = Vec::new();
+                self.sent = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, where it is all right for some of it to wait.
+    fn flush_some(&mut self, socket: &TcpStream) -> io::Result<()> {
+        match self.flush(socket) {
+            Err(error) if !is_for_later(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the peer that nothing more comes, if the socket takes it. An error changes nothing: the socket is closed next.
+    pub(in crate::net) fn finish(&mut self, socket: &TcpStream) {
+        let mut alert = [0; 2 * RECORD_OVERHEAD];
+        if self.has_failed || self.flush(socket).is_err() {
+            return;
+        }
+        if let Ok(len) = self.side.close(&mut self.kept, &mut alert) {
+            let _ = (&*socket).write(alert.get(..len).unwrap_or_default());
+        }
+    }
+}
+
+impl fmt::Debug for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Client(_) => "Client",
+            Side::Server(_) => "Server",
+        })
+    }
+}
+
+impl Side {
+    fn state(&self) -> &CommonState {
+        match self {
+            Side::Client(connection) => connection,
+            Side::Server(connection) => connection,
+        }
+    }
+
+    /// One step: gives how many bytes of `rest` are done with, and what it came to. Answers to the peer go to `out`.
+    fn step(
+        &mut self,
+        rest: &mut [u8],
+        plain: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> (usize, Result<Step, Error>) {
+        match self {
+            Side::Client(connection) => carry_out(connection.process_tls_records(rest), plain, out),
+            Side::Server(connection) => carry_out(connection.process_tls_records(rest), plain, out),
+        }
+    }
+
+    /// Encrypts `plain` into `wire`, behind whatever has to come before it; gives the length of it all.
+    fn encrypt(&mut self, kept: &mut Vec<u8>, plain: &[u8], wire: &mut [u8]) -> io::Result<usize> {
+        self.send(kept, wire, Some(plain))
+    }
+
+    /// Encrypts the closing alert into `wire`.
+    fn close(&mut self, kept: &mut Vec<u8>, wire: &mut [u8]) -> io::Result<usize> {
+        self.send(kept, wire, None)
+    }
+
+    fn send(
+        &mut self,
+        kept: &mut Vec<u8>,
+        wire: &mut [u8],
+        plain: Option<&[u8]>,
+    ) -> io::Result<usize> {
+        let mut used = 0;
+        loop {
+            let room = wire.get_mut(used..).unwrap_or_default();
+            // What is kept goes along: the session knows how much of it it has seen.
+            let (discard, sent) = match self {
+                Side::Client(connection) => {
+                    send_step(connection.process_tls_records(kept), room, plain)
+                }
+                Side::Server(connection) => {
+                    send_step(connection.process_tls_records(kept), room, plain)
+                }
+            };
+            kept.drain(..discard.min(kept.len()));
+            let (len, is_done) = sent?;
+            used += len;
+            if is_done {
+                return Ok(used);
+            }
+        }
+    }
+}
+
+fn carry_out<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    plain: &mut [u8],
+    out: &mut Vec<u8>,
+) -> (usize, Result<Step, Error>) {
+    let mut discard = status.discard;
+    let state = match status.state {
+        Ok(state) => state,
+        Err(error) => return (discard, Err(error)),
+    };
+    let step = match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            let mut len = 0;
+            while let Some(record) = traffic.next_record() {
+                let record = match record {
+                    Ok(record) => record,
+                    Err(error) => return (discard, Err(error)),
+                };
+                discard += record.discard;
+                let room = plain.get_mut(len..len + record.payload.len());
+                let Some(room) = room else {
+                    let error = Error::General("a record does not fit".into());
+                    return (discard, Err(error));
+                };
+                room.copy_from_slice(record.payload);
+                len += record.payload.len();
+            }
+            Step::Plain(len)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let at = out.len();
+            if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
+                out.resize(at + needed.required_size, 0);
+                // It has the size that was asked for.
+                let _ = data.encode(out.get_mut(at..).unwrap_or_default());
+            }
+            Step::Plain(0)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Step::Plain(0)
+        }
+        ConnectionState::PeerClosed => Step::Closed,
+        // No early data is ever offered.
+        _ => Step::Starved,
+    };
+    (discard, Ok(step))
+}
+
+/// One step towards sending: how many bytes it wrote, and whether that was it.
+fn send_step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    wire: &mut [u8],
+    plain: Option<&[u8]>,
+) -> (usize, io::Result<(usize, bool)>) {
+    let state = match status.state {
+        Ok(state) => state,
+        Err(error) => return (status.discard, Err(broken(error))),
+    };
+    let sent = match state {
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let sent = match plain {
+                Some(plain) => traffic.encrypt(plain, wire),
+                None => traffic.queue_close_notify(wire),
+            };
+            sent.map(|len| (len, true)).map_err(io::Error::other)
+        }
+        ConnectionState::EncodeTlsData(mut data) => match data.encode(wire) {
+            Ok(len) => Ok((len, false)),
+            Err(error) => Err(io::Error::other(error)),
+        },
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok((0, false))
+        }
+        ConnectionState::PeerClosed => Ok((0, false)),
+        _ => Err(io::ErrorKind::NotConnected.into()),
+    };
+    (status.discard, sent)
+}
+
+/// How much plaintext is sure to fit, encrypted, in so much room; `None` if it is not worth a record.
+fn fitting(room: usize) -> Option<usize> {
+    let records = room / RECORD_BYTES + 1;
+    let fitting = room.checked_sub(records * RECORD_OVERHEAD)?;
+    (fitting > 0).then_some(fitting)
+}
+
+/// A violation of TLS, as an error of the socket.
+fn broken(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), Interrupted | WouldBlock)
+}

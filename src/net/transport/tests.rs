@@ -1,0 +1,231 @@
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::config::options::{CertFiles, TlsConfig};
+use crate::net::tls::Listening;
+
+/// Two ends of a connection, neither of which blocks.
+fn pair() -> (Transport, Transport) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    let plain = |socket: std::net::TcpStream| {
+        socket.set_nonblocking(true).unwrap();
+        Transport::plain(TcpStream::from_std(socket))
+    };
+    (plain(near), plain(far))
+}
+
+fn certificate(name: &str) -> TlsConfig {
+    TlsConfig {
+        certs: vec![CertFiles {
+            cert_file: format!("certs/{name}-cert.pem").into(),
+            key_file: format!("certs/{name}-key.pem").into(),
+        }],
+        ca_file: Some("certs/ca.pem".into()),
+        ..TlsConfig::default()
+    }
+}
+
+fn trusting(authority: &str) -> TlsConfig {
+    TlsConfig {
+        ca_file: Some(format!("certs/{authority}.pem").into()),
+        ..TlsConfig::default()
+    }
+}
+
+/// A session between such ends, as far as it got: an error is that of the end that met it first.
+fn session(
+    server: &TlsConfig,
+    listening: Listening,
+    client: &TlsConfig,
+    host: &str,
+) -> io::Result<(Transport, Transport)> {
+    let (mut near, mut far) = pair();
+    let server = TlsServer::new(server, listening, None).unwrap();
+    far.accept(&server)?;
+    near.connect(&TlsClient::new(client, None).unwrap(), host)?;
+    let mut buf = vec![0; Transport::READ_BYTES_MIN];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while near.is_handshaking() || far.is_handshaking() {
+        for end in [&mut near, &mut far] {
+            match end.read(&mut buf, usize::MAX) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Ok(Inflow::End) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => {}
+            }
+        }
+        assert!(Instant::now() < deadline, "the handshake does not end");
+    }
+    Ok((near, far))
+}
+
+/// Sends `bytes` from one end to the other, read and written in turns.
+fn send(from: &mut Transport, to: &mut Transport, bytes: &[u8]) -> Vec<u8> {
+    let (mut scratch, mut buf) = (Vec::new(), vec![0; Transport::READ_BYTES_MIN]);
+    let (mut sent, mut got) = (0, Vec::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while got.len() < bytes.len() {
+        // Runs of any size, most of them not that of a record.
+        let runs = bytes[sent..].chunks(20_011);
+        let written = match bytes.len() - sent {
+            0 => from.flush().map(|()| 0),
+            _ => from.write(runs, &mut scratch),
+        };
+        match written {
+            Ok(len) => sent += len,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+        }
+        match to.read(&mut buf, 5000) {
+            Ok(Inflow::Bytes { len, .. }) => got.extend_from_slice(&buf[..len]),
+            Ok(Inflow::End) => panic!("it ended after {} bytes", got.len()),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+        }
+        assert!(Instant::now() < deadline, "{} bytes arrived", got.len());
+    }
+    got
+}
+
+#[test]
+fn bytes_go_through_a_session_both_ways_and_leave_nothing_behind() {
+    for name in [
+        "server",
+        "server-p384",
+        "server-rsa",
+        "server-ed25519",
+        "server-chain",
+    ] {
+        let server = certificate(name);
+        let (mut near, mut far) =
+            session(&server, Listening::Clients, &trusting("ca"), "localhost").unwrap();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+        assert_eq!(send(&mut near, &mut far, b"first"), b"first");
+        assert!(send(&mut far, &mut near, &bytes) == bytes, "{name}");
+        assert!(send(&mut near, &mut far, &bytes) == bytes, "{name}");
+        assert_eq!((near.kept_bytes(), far.kept_bytes()), (0, 0), "{name}");
+        for end in [&near, &far] {
+            let session = end.session().unwrap();
+            assert_eq!(session.version(), Some("1.3"));
+            assert!(session.cipher_suite().unwrap().starts_with("TLS_"));
+        }
+    }
+}
+
+#[test]
+fn a_session_ends_with_a_notice_and_the_other_way_stays_open() {
+    let server = certificate("server");
+    let (mut near, mut far) =
+        session(&server, Listening::Clients, &trusting("ca"), "127.0.0.1").unwrap();
+    near.finish().unwrap();
+    let mut buf = vec![0; Transport::READ_BYTES_MIN];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while far.read(&mut buf, usize::MAX).ok() != Some(Inflow::End) {
+        assert!(Instant::now() < deadline, "the end does not arrive");
+    }
+    assert_eq!(send(&mut far, &mut near, b"last words"), b"last words");
+}
+
+#[test]
+fn a_long_read_goes_on_until_it_has_enough() {
+    let server = certificate("server");
+    let (mut near, mut far) = session(&server, Listening::Clients, &trusting("ca"), "::1").unwrap();
+    let bytes = vec![7; 100_000];
+    let mut scratch = Vec::new();
+    let (mut sent, mut got) = (0, b"before".to_vec());
+    let mut buf = vec![0; Transport::READ_BYTES_MIN];
+    while got.len() < bytes.len() + 6 {
+        if sent < bytes.len() {
+            sent += far
+                .write([&bytes[sent..]].into_iter(), &mut scratch)
+                .unwrap_or(0);
+        } else {
+            let _ = far.flush();
+        }
+        let missing = bytes.len() + 6 - got.len();
+        let _ = near.read_long(&mut got, missing, &mut buf);
+    }
+    assert!(got.starts_with(b"before") && got[6..] == bytes);
+}
+
+#[test]
+fn a_peer_must_be_who_it_should_be() {
+    let why = |server: &str, authority: &str, host: &str, insecure: bool| {
+        let client = TlsConfig {
+            insecure,
+            ..trusting(authority)
+        };
+        let ended = session(&certificate(server), Listening::Clients, &client, host);
+        ended.map(drop).err().map(|error| error.to_string())
+    };
+    assert_eq!(why("server", "ca", "localhost", false), None);
+    assert_eq!(why("server", "bundle", "localhost", false), None);
+    assert_eq!(why("server-chain", "ca", "localhost", false), None);
+    assert_eq!(why("server-wildcard", "ca", "a.example.com", false), None);
+    for (server, authority, host, expected) in [
+        ("server", "ca2", "localhost", "UnknownIssuer"),
+        ("server-other-ca", "ca", "localhost", "UnknownIssuer"),
+        ("server-noip", "ca", "127.0.0.1", "not valid for name"),
+        ("server-cn-only", "ca", "localhost", "not valid for name"),
+        (
+            "server-wildcard",
+            "ca",
+            "a.b.example.com",
+            "not valid for name",
+        ),
+        ("server-expired", "ca", "localhost", "expired"),
+    ] {
+        let why_not = why(server, authority, host, false).unwrap_or_default();
+        assert!(why_not.contains(expected), "{server} {host}: {why_not}");
+        assert_eq!(why(server, authority, host, true), None, "insecure");
+    }
+}
+
+#[test]
+fn peers_of_a_route_must_both_show_a_certificate() {
+    let both = certificate("server");
+    let (mut near, mut far) = session(&both, Listening::Routes, &both, "localhost").unwrap();
+    let addr = far.socket().local_addr().unwrap();
+    assert_eq!(near.socket().peer_addr().unwrap(), addr);
+    for end in [near, far] {
+        assert_eq!(end.session().unwrap().peer_certificates().len(), 1);
+    }
+    for (client, expected) in [
+        (trusting("ca"), "peer sent no certificates"),
+        (certificate("server-only"), "extended key usage"),
+        (certificate("client-expired"), "expired"),
+        (certificate("client-other-ca"), "UnknownIssuer"),
+    ] {
+        // Whoever dials does not check here: the one who was dialled always does.
+        let client = TlsConfig {
+            insecure: true,
+            ..client
+        };
+        let ended = session(&both, Listening::Routes, &client, "localhost");
+        let why = ended.map(drop).unwrap_err().to_string();
+        assert!(why.contains(expected), "{why}");
+    }
+}
+
+#[test]
+fn plain_bytes_are_no_handshake() {
+    let (mut near, mut far) = pair();
+    let server = TlsServer::new(&certificate("server"), Listening::Clients, None).unwrap();
+    far.accept(&server).unwrap();
+    near.write(
+        [&b"GET / HTTP/1.1\r\n\r\n"[..]].into_iter(),
+        &mut Vec::new(),
+    )
+    .unwrap();
+    let mut buf = vec![0; Transport::READ_BYTES_MIN];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let error = loop {
+        match far.read(&mut buf, usize::MAX) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => break other.unwrap_err(),
+        }
+        assert!(Instant::now() < deadline);
+    };
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    assert!(far.is_handshaking());
+}
