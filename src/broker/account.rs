@@ -1,14 +1,19 @@
 //! Accounts: separate worlds of subjects in one server.
+//!
+//! A [`Broker`] is what one configuration makes of them, and is replaced as a whole with it. The accounts themselves go on
+//! from one to the next, each in its place: whoever holds an index, or has a message for it under way, need not care
+//! which broker another thread has. An account that the configuration no longer has keeps its place, empty, for the
+//! case that it comes back.
 
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crate::sublist::{Generations, NodeId, SubRef, Sublist};
 
 /// The account of those who name none.
 pub const GLOBAL: &str = "$G";
 
-/// One account, shared by all workers.
+/// One account, shared by all workers and by the brokers of all configurations.
 #[derive(Debug)]
 pub struct Account {
     /// Its place in the broker's list.
@@ -19,16 +24,16 @@ pub struct Account {
     pub trie: RwLock<Sublist>,
     /// Changes to the trie, for the caches.
     pub generations: Generations,
-    /// Connections that may be in it at a time; `None` is unlimited.
-    max_connections: Option<usize>,
+    /// Connections that may be in it at a time; `usize::MAX` is unlimited.
+    max_connections: AtomicUsize,
     /// Connections in it.
     connections: AtomicUsize,
 }
 
-/// All accounts.
+/// All accounts, as one configuration has them.
 #[derive(Debug)]
 pub struct Broker {
-    accounts: Vec<Account>,
+    accounts: Vec<Arc<Account>>,
 }
 
 impl Default for Broker {
@@ -40,13 +45,29 @@ impl Default for Broker {
 impl Broker {
     /// A broker for accounts with these names and limits of connections.
     pub fn new<'n>(accounts: impl IntoIterator<Item = (&'n str, Option<usize>)>) -> Self {
-        let account = |((name, max_connections), index): ((&str, _), _)| Account {
-            index,
-            name: name.into(),
-            trie: RwLock::default(),
-            generations: Generations::default(),
-            max_connections,
-            connections: AtomicUsize::new(0),
+        let nothing = Broker {
+            accounts: Vec::new(),
+        };
+        nothing.renewed(accounts)
+    }
+
+    /// The broker of the next configuration: `accounts` begins with those that there are, in the same order. Their new
+    /// limits hold at once, for whoever comes in.
+    #[must_use]
+    pub fn renewed<'n>(
+        &self,
+        accounts: impl IntoIterator<Item = (&'n str, Option<usize>)>,
+    ) -> Self {
+        let account = |((name, max_connections), index): ((&str, Option<usize>), u32)| {
+            let max_connections = max_connections.unwrap_or(usize::MAX);
+            match self.accounts.get(index as usize) {
+                Some(account) if account.name == name => {
+                    let limit = &account.max_connections;
+                    limit.store(max_connections, Ordering::Relaxed);
+                    Arc::clone(account)
+                }
+                _ => Arc::new(Account::new(index, name, max_connections)),
+            }
         };
         Broker {
             accounts: accounts.into_iter().zip(0..).map(account).collect(),
@@ -56,14 +77,26 @@ impl Broker {
     /// The account with this index.
     #[must_use]
     pub fn account(&self, index: u32) -> Option<&Account> {
-        self.accounts.get(index as usize)
+        self.accounts.get(index as usize).map(|account| &**account)
     }
 }
 
 impl Account {
+    fn new(index: u32, name: &str, max_connections: usize) -> Self {
+        Account {
+            index,
+            name: name.into(),
+            trie: RwLock::default(),
+            generations: Generations::default(),
+            max_connections: AtomicUsize::new(max_connections),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
     /// Counts a connection in; false if there is no room for it.
     pub fn enter(&self) -> bool {
-        let has_room = |&count: &usize| self.max_connections.is_none_or(|max| count < max);
+        let max = self.max_connections.load(Ordering::Relaxed);
+        let has_room = |&count: &usize| count < max;
         let one_more = |count| Some(count).filter(has_room).map(|count| count + 1);
         let order = Ordering::Relaxed;
         self.connections
@@ -116,5 +149,23 @@ impl Account {
             trie.remove(node, queue, sub);
         }
         self.generations.touch(scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_go_on_in_their_places() {
+        let old = Broker::new([(GLOBAL, None), ("A", Some(2))]);
+        let before = old.account(1).expect("A");
+        assert!(before.enter() && before.enter() && !before.enter());
+        let new = old.renewed([(GLOBAL, None), ("A", Some(3)), ("B", None)]);
+        let after = new.account(1).expect("A");
+        assert!(std::ptr::eq(before, after) && after.connections() == 2);
+        assert!(after.enter() && !after.enter());
+        assert_eq!(new.account(2).expect("B").name, "B");
+        assert!(old.account(2).is_none());
     }
 }

@@ -148,6 +148,11 @@ impl Engine {
         }
     }
 
+    /// Goes over to the broker of another configuration, a [renewed](Broker::renewed) one.
+    pub fn set_broker(&mut self, broker: Arc<Broker>) {
+        self.broker = broker;
+    }
+
     /// Carries out all whole frames at the front of `bytes`.
     ///
     /// What is not consumed must come again, with what was received since behind it.

@@ -60,9 +60,7 @@ impl World {
 
     fn with(workers: u16, options: Options) -> Self {
         let auth = Authenticator::new(&options);
-        let accounts = auth.accounts().iter();
-        let accounts = accounts.map(|it| (&*it.name, it.limits.max_connections));
-        let broker = Arc::new(Broker::new(accounts));
+        let broker = Arc::new(Broker::new(auth.names_and_limits()));
         let engines = (0..workers)
             .map(|worker| Engine::new(Arc::clone(&broker), worker, 5))
             .collect();

@@ -11,6 +11,7 @@ use std::{io, mem};
 use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 
+use crate::broker::Broker;
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
 use crate::limits;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub info: ServerInfo,
     /// Who may come in.
     pub auth: Arc<Authenticator>,
+    /// The accounts that they come into, in the same order.
+    pub broker: Arc<Broker>,
 }
 
 /// Something for a worker to do.

@@ -1,11 +1,9 @@
 //! What the threads of a server share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::mailbox::{Command, Mailbox};
 use super::verifier::Verifier;
-use crate::broker::Broker;
 use crate::log::Logger;
 use crate::rng::Rng;
 use crate::session::CloseReason;
@@ -13,8 +11,6 @@ use crate::session::CloseReason;
 /// What the threads of a server share.
 #[derive(Debug)]
 pub struct Shared {
-    /// Accounts and their tries.
-    pub broker: Arc<Broker>,
     /// One for each worker.
     pub mailboxes: Vec<Mailbox>,
     /// Where to write the log.

@@ -81,11 +81,12 @@ impl LameDuck {
         let mut info = state.settings.info.clone();
         info.lame_duck = true;
         let options = state.settings.options.clone();
-        let auth = Arc::clone(&state.settings.auth);
+        let (auth, broker) = (&state.settings.auth, &state.settings.broker);
         state.settings = Arc::new(Settings {
             options,
             info,
-            auth,
+            auth: Arc::clone(auth),
+            broker: Arc::clone(broker),
         });
         distribute(&self.shared, &self.control, &state.settings, true);
         Arc::clone(&state.settings)

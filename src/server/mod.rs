@@ -131,10 +131,7 @@ impl Server {
             .collect::<io::Result<_>>()?;
         let (polls, mailboxes): (Vec<_>, Vec<_>) = mailboxes.into_iter().unzip();
         let auth = Authenticator::new(&options);
-        let accounts = auth.accounts().iter();
-        let accounts = accounts.map(|it| (&*it.name, it.limits.max_connections));
         let shared = Arc::new(Shared {
-            broker: Arc::new(Broker::new(accounts)),
             mailboxes,
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -151,6 +148,7 @@ impl Server {
         let settings = Arc::new(Settings {
             options,
             info,
+            broker: Arc::new(Broker::new(auth.names_and_limits())),
             auth: Arc::new(auth),
         });
         let (acceptor, control) = Acceptor::new(

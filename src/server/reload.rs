@@ -99,11 +99,12 @@ impl Server {
         let old = &state.settings.info;
         let mut info = server_info(&options, old.server_id.clone(), self.addr.port());
         info.lame_duck = old.lame_duck;
-        let auth = Arc::clone(&state.settings.auth);
+        let (auth, broker) = (&state.settings.auth, &state.settings.broker);
         state.settings = Arc::new(Settings {
             options,
             info,
-            auth,
+            auth: Arc::clone(auth),
+            broker: Arc::clone(broker),
         });
         distribute(&self.shared, &self.control, &state.settings, false);
     }

@@ -241,6 +241,12 @@ impl Authenticator {
         &self.accounts
     }
 
+    /// Their names and how many connections each may have: what a broker needs to know of them.
+    pub fn names_and_limits(&self) -> impl Iterator<Item = (&str, Option<usize>)> {
+        let accounts = self.accounts.iter();
+        accounts.map(|it| (&*it.name, it.limits.max_connections))
+    }
+
     /// Whether a client may have to prove who it is.
     #[must_use]
     pub fn is_required(&self) -> bool {

@@ -80,6 +80,7 @@ impl Worker {
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => {
+                self.engine.set_broker(Arc::clone(&settings.broker));
                 self.outlets.settings = Arc::clone(&settings);
                 self.settings = settings;
                 if inform {

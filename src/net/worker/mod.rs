@@ -95,7 +95,7 @@ impl Worker {
         Worker {
             index,
             poll,
-            engine: Engine::new(Arc::clone(&shared.broker), index, seed),
+            engine: Engine::new(Arc::clone(&settings.broker), index, seed),
             outlets: Outlets::new(Arc::clone(&shared), Arc::clone(&settings), index),
             shared,
             settings,
