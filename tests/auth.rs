@@ -625,21 +625,3 @@ fn a_configuration_that_protects_nothing_is_refused() {
         assert!(log.contains(why) && !log.contains("hush"), "{conf}: {log}");
     }
 }
-
-#[test]
-fn credentials_that_a_reload_would_change_are_refused_and_stay() {
-    let conf =
-        |password: &str| format!("authorization {{users: [{{user: u, password: {password}}}]}}");
-    let mut server = start(&midge(), &conf("old"));
-    let mut inside = log_in(&server, "u", "old");
-    inside.ping();
-    std::fs::write(server.dir().join("server.conf"), conf("new")).expect("it is the test's own");
-    server.process().signal(rustix::process::Signal::HUP);
-    let text = "this version of midge cannot change users by a reload yet";
-    let logged = server.process().wait_for_log(|log| log.contains(text));
-    assert_eq!(logged, Ok(()));
-    inside.ping();
-    log_in(&server, "u", "old").ping();
-    let mut wrong = log_in(&server, "u", "new");
-    expect_violation(&mut wrong);
-}

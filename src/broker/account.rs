@@ -76,8 +76,8 @@ impl Broker {
 
     /// The account with this index.
     #[must_use]
-    pub fn account(&self, index: u32) -> Option<&Account> {
-        self.accounts.get(index as usize).map(|account| &**account)
+    pub fn account(&self, index: u32) -> Option<&Arc<Account>> {
+        self.accounts.get(index as usize)
     }
 }
 
@@ -130,6 +130,16 @@ impl Account {
         node
     }
 
+    /// Appends the subject of a subscription that stands in the trie.
+    ///
+    /// # Panics
+    ///
+    /// As [`Account::subscribe`].
+    pub fn subject_of(&self, node: NodeId, subject: &mut Vec<u8>) {
+        let trie = self.trie.read().expect("no thread panics and lives on");
+        trie.subject_of(node, subject);
+    }
+
     /// Ends a subscription.
     ///
     /// # Panics
@@ -163,7 +173,7 @@ mod tests {
         assert!(before.enter() && before.enter() && !before.enter());
         let new = old.renewed([(GLOBAL, None), ("A", Some(3)), ("B", None)]);
         let after = new.account(1).expect("A");
-        assert!(std::ptr::eq(before, after) && after.connections() == 2);
+        assert!(Arc::ptr_eq(before, after) && after.connections() == 2);
         assert!(after.enter() && !after.enter());
         assert_eq!(new.account(2).expect("B").name, "B");
         assert!(old.account(2).is_none());

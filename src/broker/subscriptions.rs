@@ -215,6 +215,13 @@ impl Subscriptions {
         }
     }
 
+    /// All of a connection's subscriptions, the newest first.
+    #[must_use]
+    pub fn all_of(&self, conn: u32) -> Vec<SubRef> {
+        let next = |sub: &SubRef| self.reference(self.slots.get(sub.slot as usize)?.next);
+        std::iter::successors(self.first_of(conn), next).collect()
+    }
+
     fn reference(&self, slot: u32) -> Option<SubRef> {
         let serial = self.slots.get(slot as usize)?.serial;
         Some(SubRef {

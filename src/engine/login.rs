@@ -28,7 +28,8 @@ impl Engine {
         }
     }
 
-    /// Carries on with a peer whose challenge has this outcome. What it sent meanwhile can be fed then.
+    /// Carries on with a peer whose challenge has this outcome. What it sent meanwhile can be fed then, unless there is
+    /// another challenge, because the configuration has changed meanwhile.
     ///
     /// # Errors
     ///
@@ -44,10 +45,14 @@ impl Engine {
         let answers = &mut self.answers;
         let result = peer.session.on_verified(verdict, context, answers);
         self.answer(peer, sink);
-        if let Action::Connected { again } = result? {
-            self.log_in(peer, again, sink)?;
-            peer.session.accept(&mut self.answers);
-            self.answer(peer, sink);
+        match result? {
+            Action::Connected { again } => {
+                self.log_in(peer, again, sink)?;
+                peer.session.accept(&mut self.answers);
+                self.answer(peer, sink);
+            }
+            Action::Reviewed => self.apply_permissions(peer, sink),
+            _ => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 mod inquiry;
 mod login;
 mod peer;
+mod review;
 mod route;
 
 use std::collections::HashMap;
@@ -272,6 +273,7 @@ impl Engine {
                 self.answer(peer, sink);
             }
             Action::Verify => return Err(End::Verify),
+            Action::Reviewed => self.apply_permissions(peer, sink),
             Action::Refuse(violation) => self.refuse(peer, &violation, sink),
         }
         Ok(Delivery::Taken)

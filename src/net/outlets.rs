@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::trace;
 use crate::engine::{Delivery, Letter, Sink};
 use crate::limits;
-use crate::log::error;
+use crate::log::{error, info};
 use crate::proto::encode::Message;
 use crate::proto::error::ParseError;
 use crate::proto::frame::Frame;
@@ -371,7 +371,12 @@ impl Sink for Outlets {
     }
 
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>) {
-        error!(self.shared.log, "{session} - {violation}");
+        let log = &self.shared.log;
+        if let Violation::Withdrawn { .. } = violation {
+            let user = session.user();
+            return info!(log, "{violation} for {user} - not authorized");
+        }
+        error!(log, "{session} - {violation}");
     }
 
     fn on_parse_error(&mut self, peer: &dyn fmt::Display, error: &ParseError) {

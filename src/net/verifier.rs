@@ -135,8 +135,12 @@ impl Verifier {
     /// A thread's life.
     fn work(&self, shared: &Shared) {
         while let Some(job) = self.next() {
-            let is_right = job.challenge.is_right();
-            if is_right && !job.life.is_zero() {
+            let is_remembered = !job.life.is_zero();
+            // A crowd of one user's connections waits for the first of them only.
+            let recalls = || self.lock_memory().recalls(&job.challenge, Instant::now());
+            let is_known = is_remembered && recalls();
+            let is_right = is_known || job.challenge.is_right();
+            if is_right && is_remembered && !is_known {
                 let now = Instant::now();
                 self.lock_memory().remember(&job.challenge, now, job.life);
             }

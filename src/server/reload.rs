@@ -10,7 +10,7 @@ use crate::config::{self, Changes, Loaded};
 use crate::log::{info, warn};
 use crate::net::mailbox::Settings;
 
-/// Options that say who may come in and do what. Those who are in already would have to be judged anew.
+/// Options that say who may come in and do what. Those who are in already are judged anew.
 const CREDENTIALS: [&str; 7] = [
     "accounts",
     "auth_token",
@@ -23,7 +23,8 @@ const CREDENTIALS: [&str; 7] = [
 
 impl Server {
     /// Goes over to other options, all of them or none. No connection notices, but for those beyond a lower
-    /// `max_connections`; on return the new limits hold for what clients send.
+    /// `max_connections` and those whose own credentials or permissions are others now; on return the new limits hold for
+    /// what clients send.
     ///
     /// # Errors
     ///
@@ -39,13 +40,6 @@ impl Server {
         let changes = config::diff(&state.settings.options, &options).map_err(|refused| {
             ReloadError::Options(refused.iter().map(ToString::to_string).collect())
         })?;
-        let fixed = CREDENTIALS.iter().filter(|option| changes.has(option));
-        let fixed: Vec<String> = fixed
-            .map(|option| format!("this version of midge cannot change {option} by a reload yet"))
-            .collect();
-        if !fixed.is_empty() {
-            return Err(ReloadError::Options(fixed));
-        }
         // What can fail comes first.
         let pid_file = options.pid_file.as_deref();
         let pid_file = pid_file.filter(|_| changes.has("pid_file"));
@@ -99,12 +93,17 @@ impl Server {
         let old = &state.settings.info;
         let mut info = server_info(&options, old.server_id.clone(), self.addr.port());
         info.lame_duck = old.lame_duck;
-        let (auth, broker) = (&state.settings.auth, &state.settings.broker);
+        let Settings { auth, broker, .. } = &*state.settings;
+        let (mut auth, mut broker) = (Arc::clone(auth), Arc::clone(broker));
+        if CREDENTIALS.iter().any(|option| changes.has(option)) {
+            auth = Arc::new(auth.renewed(&options));
+            broker = Arc::new(broker.renewed(auth.names_and_limits()));
+        }
         state.settings = Arc::new(Settings {
             options,
             info,
-            auth: Arc::clone(auth),
-            broker: Arc::clone(broker),
+            auth,
+            broker,
         });
         distribute(&self.shared, &self.control, &state.settings, false);
     }

@@ -42,6 +42,8 @@ pub enum Action<'a> {
         /// Whether it is not the first.
         again: bool,
     },
+    /// The configuration has changed, and the connection stays. What it may do can be something else now.
+    Reviewed,
     /// Tell the peer, and the log, that it must not.
     Refuse(Violation<'a>),
 }
@@ -61,6 +63,15 @@ pub enum Violation<'a> {
     },
     /// Subscribing to what is reserved or not permitted.
     Subscribe {
+        /// The subject.
+        subject: &'a [u8],
+        /// The queue group, if any.
+        queue: Option<&'a [u8]>,
+        /// The peer's name for it.
+        sid: &'a [u8],
+    },
+    /// Staying subscribed to what is not permitted any more.
+    Withdrawn {
         /// The subject.
         subject: &'a [u8],
         /// The queue group, if any.
@@ -115,6 +126,18 @@ impl Violation<'_> {
                     quoted(queue)
                 )
             }
+            Violation::Withdrawn {
+                subject,
+                queue,
+                sid,
+            } => {
+                let refused = Violation::Subscribe {
+                    subject,
+                    queue,
+                    sid,
+                };
+                format!("{} (sid {})", refused.wire_text(), quoted(sid))
+            }
             Violation::TooManyTokens { subject, .. } => {
                 format!(
                     "Permissions Violation for Subscription to {}, too many tokens",
@@ -146,6 +169,9 @@ impl fmt::Display for Violation<'_> {
                     write!(f, ", Queue: {}", quoted(queue))?;
                 }
                 write!(f, ", SID {}", sid.escape_ascii())
+            }
+            Violation::Withdrawn { subject, sid, .. } => {
+                write!(f, "Removed sub {} (sid {})", quoted(subject), quoted(sid))
             }
             Violation::TooManyTokens { subject, sid } => {
                 let sid = sid.escape_ascii();

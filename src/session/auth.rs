@@ -10,6 +10,8 @@
 //! The first line that applies decides; there is no second chance. Computing a password hash takes a tenth of a second
 //! and more, so that is left to the caller: a [`Challenge`] goes out, and the answer comes back to the session.
 
+mod review;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hint::black_box;
@@ -20,6 +22,8 @@ use super::signature::{self, Flaw};
 use crate::config::options::{AccountLimits, ConnectionType, Options, Permissions, Secret};
 use crate::nkey;
 use crate::proto::connect::Connect;
+
+pub use review::Review;
 
 /// The account of those who name none.
 const GLOBAL: &str = "$G";
@@ -125,6 +129,8 @@ pub struct AccountEntry {
     pub limits: AccountLimits,
     /// Whether it is the system account.
     pub is_system: bool,
+    /// Whether the configuration still has it; else it only keeps its place, for the accounts behind it.
+    pub is_configured: bool,
 }
 
 /// A secret, and who proves to be whom by it.
@@ -170,7 +176,17 @@ impl Authenticator {
     /// The gate that these options ask for. They have been checked.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let accounts = account_entries(options);
+        Authenticator::with_places(options, &[])
+    }
+
+    /// The gate for other options. Accounts keep their places.
+    #[must_use]
+    pub fn renewed(&self, options: &Options) -> Self {
+        Authenticator::with_places(options, &self.accounts)
+    }
+
+    fn with_places(options: &Options, places: &[AccountEntry]) -> Self {
+        let accounts = account_entries(options, places);
         let mut people = People {
             accounts: &accounts,
             compiled: Vec::new(),
@@ -235,7 +251,7 @@ impl Authenticator {
         auth
     }
 
-    /// The accounts: the default one, the system account if there is one, all others.
+    /// The accounts, each in its place: the default one, the system account if there is one, all others.
     #[must_use]
     pub fn accounts(&self) -> &[AccountEntry] {
         &self.accounts
@@ -280,7 +296,11 @@ impl Authenticator {
         }
         let nkey = connect.nkey.as_deref().filter(|_| self.has_nkeys());
         if let Some(key) = nkey {
-            return self.judge_key(key, connect.sig.as_deref(), nonce.unwrap_or_default());
+            return match nonce {
+                Some(nonce) => self.judge_key(key, connect.sig.as_deref(), nonce),
+                // It came before there were keys, and had nothing to sign.
+                None => Verdict::Refused(Some(Flaw::NotVerified)),
+            };
         }
         let password = connect.pass.as_deref().unwrap_or_default();
         match (&connect.user, &connect.auth_token, &connect.pass) {
@@ -419,12 +439,19 @@ impl People<'_> {
     }
 }
 
-fn account_entries(options: &Options) -> Vec<AccountEntry> {
+/// Those that had a place keep it; new ones come behind.
+fn account_entries(options: &Options, places: &[AccountEntry]) -> Vec<AccountEntry> {
     let system =
         (!options.no_system_account).then(|| options.system_account.as_deref().unwrap_or(SYSTEM));
     let configured = options.accounts.iter().map(|account| account.name.as_str());
     let others = configured.filter(|&name| Some(name) != system);
-    let names = [Some(GLOBAL), system].into_iter().flatten().chain(others);
+    let names: Vec<&str> = [Some(GLOBAL), system]
+        .into_iter()
+        .flatten()
+        .chain(others)
+        .collect();
+    let kept = places.iter().map(|entry| &*entry.name);
+    let is_new = |name: &&str| !places.iter().any(|entry| *entry.name == **name);
     let entry = |name: &str| {
         let account = options.accounts.iter().find(|account| account.name == name);
         AccountEntry {
@@ -433,9 +460,11 @@ fn account_entries(options: &Options) -> Vec<AccountEntry> {
                 .map(|account| account.limits.clone())
                 .unwrap_or_default(),
             is_system: Some(name) == system,
+            is_configured: names.contains(&name),
         }
     };
-    names.map(entry).collect()
+    let new = names.iter().copied().filter(is_new);
+    kept.chain(new).map(entry).collect()
 }
 
 fn takes_standard(types: &[ConnectionType]) -> bool {

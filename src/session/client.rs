@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::action::{Action, CloseReason, Violation};
-use super::auth::{Authenticator, Challenge, Identity, Verdict, Who};
+use super::auth::{Authenticator, Challenge, Identity, Review, Verdict, Who};
 use super::keepalive::Keepalive;
 use super::permissions::{Admission, Guard};
 use super::signature::Flaw;
@@ -72,6 +72,8 @@ enum Login {
     Refused(Option<Flaw>),
     /// A hash has to be computed.
     Verifying(Option<Box<Challenge>>),
+    /// The same, because the configuration has changed.
+    Reviewing(Option<Box<Challenge>>),
 }
 
 /// Where the server tells who asks.
@@ -178,13 +180,13 @@ impl Client {
     /// Whether its password is being checked. Nothing may be fed to it meanwhile.
     #[must_use]
     pub fn is_verifying(&self) -> bool {
-        matches!(self.login, Login::Verifying(_))
+        matches!(self.login, Login::Verifying(_) | Login::Reviewing(_))
     }
 
     /// The hash that has to be computed, after [`Action::Verify`]; once.
     pub fn take_challenge(&mut self) -> Option<Box<Challenge>> {
         match &mut self.login {
-            Login::Verifying(challenge) => challenge.take(),
+            Login::Verifying(challenge) | Login::Reviewing(challenge) => challenge.take(),
             _ => None,
         }
     }
@@ -208,6 +210,18 @@ impl Client {
             (None, Some(user), _) => format!(" - User {}", shown(user)),
             (None, None, Some(_)) => " - Token \"[REDACTED]\"".into(),
             (None, None, None) => String::new(),
+        }
+    }
+
+    /// Who it is, as a log line about what it may do has it.
+    #[must_use]
+    pub fn user(&self) -> String {
+        let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
+        match self.identity.as_ref().map(|it| &it.who) {
+            Some(Who::Nkey(key)) => format!("Nkey {}", shown(key)),
+            Some(Who::User(name)) => format!("User {}", shown(name)),
+            Some(Who::Token) => "Token \"[REDACTED]\"".into(),
+            Some(Who::Anyone) | None => "User \"N/A\"".into(),
         }
     }
 
@@ -304,8 +318,70 @@ impl Client {
         context: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Action<'a>, CloseReason> {
-        self.on_verdict(verdict, context)
+        let verdict = match verdict {
+            // The configuration changed meanwhile: whom it let in then may not be let in now.
+            Verdict::Accepted(identity) if !context.auth.has_issued(&identity) => {
+                context.auth.judge(&self.connect, self.nonce.as_deref())
+            }
+            verdict => verdict,
+        };
+        let held = match self.login {
+            Login::Reviewing(_) => self.identity.as_ref(),
+            _ => None,
+        };
+        let result = match held {
+            Some(held) => {
+                let review = verdict.review(held);
+                self.on_review(review)
+            }
+            None => self.on_verdict(verdict, context),
+        };
+        result.inspect_err(|reason| reason.tell(out))
+    }
+
+    /// Judges it anew under `context`, after the configuration has changed from what `old` was the gate of.
+    ///
+    /// # Errors
+    ///
+    /// If it must not stay.
+    pub fn review<'a>(
+        &mut self,
+        old: &Authenticator,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Action<'a>, CloseReason> {
+        // Once the answer is there, it is judged by what holds then.
+        if self.is_verifying() {
+            return Ok(Action::Nothing);
+        }
+        let review = match &self.identity {
+            Some(held) => {
+                let (auth, nonce) = (context.auth, self.nonce.as_deref());
+                auth.review(old, held, &self.connect, nonce)
+            }
+            // It did as it liked so far, without a name.
+            None if context.auth.is_required() && !old.is_required() => {
+                Review::Close(CloseReason::AuthenticationFailure)
+            }
+            None => return Ok(Action::Nothing),
+        };
+        self.on_review(review)
             .inspect_err(|reason| reason.tell(out))
+    }
+
+    fn on_review<'a>(&mut self, review: Review) -> Result<Action<'a>, CloseReason> {
+        self.login = Login::Idle;
+        match review {
+            Review::Keep(identity) => {
+                self.become_known(identity);
+                Ok(Action::Reviewed)
+            }
+            Review::Close(reason) => Err(reason),
+            Review::Verify(challenge) => {
+                self.login = Login::Reviewing(Some(challenge));
+                Ok(Action::Verify)
+            }
+        }
     }
 
     /// Takes in a stranger whose first byte is not that of CONNECT, if the server takes such ones.

@@ -172,6 +172,15 @@ impl Guard {
         }
     }
 
+    /// The same connection under other rules: what it may answer stays, as far as answers are allowed at all.
+    #[must_use]
+    pub fn renewed(self, rules: Arc<Rules>) -> Self {
+        Guard {
+            permits: self.permits,
+            ..Guard::new(rules)
+        }
+    }
+
     /// The rules.
     #[must_use]
     pub fn rules(&self) -> &Arc<Rules> {

@@ -23,10 +23,7 @@ use std::time::{Duration, Instant};
 ///
 /// The reference server takes those tests all the same. A transcript needs the blocks of this name that are in its
 /// configuration, and can name other features.
-pub(crate) const LEFT_OUT: &[(&str, &str)] = &[(
-    "reload_credentials",
-    "who is in already is not judged anew by a reload",
-)];
+pub(crate) const LEFT_OUT: &[(&str, &str)] = &[];
 
 /// How long anything that must happen may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use crate::net::outlet::{Label, Outlet};
 use crate::net::timers::{Deadline, Purpose};
 use crate::net::transport::Transport;
 use crate::proto::encode::error_line;
-use crate::session::{Client, CloseReason, Verdict};
+use crate::session::{Authenticator, Client, CloseReason, Verdict};
 
 impl Worker {
     pub(super) fn adopt(
@@ -142,11 +142,41 @@ impl Worker {
         let context = context(settings, outlets.now);
         let peer = &mut connection.peer;
         match engine.on_verified(peer, verdict, &context, outlets) {
+            Ok(()) if connection.peer.is_waiting() => self.verify(origin.conn),
             Ok(()) => {
                 connection.unfed = !connection.kept.is_empty();
                 self.list(origin.conn);
             }
             Err(reason) => self.begin_closing(origin.conn, reason),
+        }
+    }
+
+    /// Judges a connection by the settings in force, after those of which `old` was the gate.
+    pub(super) fn review(&mut self, conn: u32, old: &Authenticator) {
+        let Worker {
+            index,
+            connections,
+            engine,
+            outlets,
+            settings,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(conn as usize)
+            .filter(|it| it.closing.is_none())
+        else {
+            return;
+        };
+        outlets.origin = Origin {
+            worker: *index,
+            conn,
+            serial: connection.serial,
+        };
+        outlets.pause = None;
+        let context = context(settings, outlets.now);
+        match engine.review(&mut connection.peer, old, &context, outlets) {
+            Ok(()) => self.verify(conn),
+            Err(reason) => self.begin_closing(conn, reason),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Connection, Worker, context, slot};
 use crate::engine::Delivery;
 use crate::limits;
-use crate::net::mailbox::{Batch, Command, Origin};
+use crate::net::mailbox::{Batch, Command, Origin, Settings};
 use crate::session::CloseReason;
 
 impl Worker {
@@ -79,20 +79,27 @@ impl Worker {
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
             Command::Close { count, reason } => self.close_some(count, reason),
-            Command::Settings { settings, inform } => {
-                self.engine.set_broker(Arc::clone(&settings.broker));
-                self.outlets.settings = Arc::clone(&settings);
-                self.settings = settings;
-                if inform {
-                    self.inform();
-                }
-            }
+            Command::Settings { settings, inform } => self.go_over(settings, inform),
             Command::Stop => {
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
                     self.begin_closing(conn, CloseReason::ServerShutdown);
                 }
             }
+        }
+    }
+
+    fn go_over(&mut self, settings: Arc<Settings>, inform: bool) {
+        self.engine.set_broker(Arc::clone(&settings.broker));
+        self.outlets.settings = Arc::clone(&settings);
+        let old = mem::replace(&mut self.settings, settings);
+        if !Arc::ptr_eq(&old.auth, &self.settings.auth) {
+            for conn in self.slots() {
+                self.review(conn, &old.auth);
+            }
+        }
+        if inform {
+            self.inform();
         }
     }
 
