@@ -115,6 +115,8 @@ pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
 pub const UNAUTHENTICATED_MAX: usize = 2048;
 /// Bytes that one read takes from such a connection: what it sends behind its CONNECT waits, and takes up room.
 pub const UNAUTHENTICATED_READ_BYTES: usize = 4096;
+/// Addresses without a connection whose `address_limits` are kept track of.
+pub const ADDRESSES_MAX: usize = 16 * 1024;
 /// Password hashes waiting to be computed.
 pub const VERIFICATIONS_MAX: usize = 1024;
 /// Threads that compute them.

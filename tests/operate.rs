@@ -600,3 +600,57 @@ fn above_the_memory_limit_the_slowest_consumer_goes() {
     // There is room again for others.
     server.client("").ping();
 }
+
+#[test]
+fn one_address_gets_so_many_connections_and_no_more() {
+    let mut server = start("");
+    let mut first = server.client("");
+    first.ping();
+    server
+        .reload("address_limits {max_connections: 2}")
+        .unwrap();
+    // Its worker has counted it once it answers.
+    first.ping();
+    let second = server.client("");
+    let mut surplus = server.client("");
+    surplus.expect(b"-ERR 'maximum connections per address exceeded'\r\n");
+    surplus.expect_eof();
+    drop(second);
+    // Whoever leaves makes room, as soon as the server has seen it.
+    let third = wait_for(|| {
+        let mut third = server.client("");
+        third.send(b"PING\r\n");
+        let told = third.look(6, DEADLINE);
+        told.starts_with(b"PONG").then_some(third)
+    });
+    assert!(third.is_some());
+    first.ping();
+    let log = server.process().log();
+    assert!(
+        log.contains(" - maximum connections per address exceeded: 127.0.0.1, 1 refused\n"),
+        "{log}"
+    );
+    server.reload("").unwrap();
+    server.client("").ping();
+}
+
+#[test]
+fn one_address_connects_in_bursts_and_no_faster_than_its_rate() {
+    let mut server = start("address_limits {rate: 1, burst: 3}");
+    let crowd: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    let mut refused = 0;
+    for mut connection in crowd {
+        connection.expect_info();
+        connection.send(b"PING\r\n");
+        let told = connection.look(6, DEADLINE);
+        if told.starts_with(b"-ERR 'connection rate per address exceeded'\r\n") {
+            refused += 1;
+        }
+    }
+    // However slow the machine, 40 connections do not take it half a minute.
+    assert!((5..=37).contains(&refused), "{refused} refused");
+    let logged = "connection rate per address exceeded: 127.0.0.1, ";
+    let log = server.process().log();
+    let lines = log.matches(logged).count();
+    assert!(lines >= 1 && lines < refused, "{log}");
+}

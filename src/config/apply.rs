@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::error::Position;
 use super::options::{
-    Cluster, Compression, CompressionMode, LogFormat, Options, RoutePermissions, RouteUrl,
-    WriteTimeout,
+    AddressLimits, Cluster, Compression, CompressionMode, LogFormat, Options, RoutePermissions,
+    RouteUrl, WriteTimeout,
 };
 use super::report::{Report, set};
 use super::table::Block;
@@ -149,6 +149,7 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
             ),
             tokens => options.max_subscription_tokens = tokens,
         },
+        "address_limits" => options.address_limits = address_limits(report, entry),
         "max_control_line" => set(
             &mut options.max_control_line,
             report.size(entry, limits::MAX_CONTROL_LINE),
@@ -192,6 +193,23 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
         _ => return false,
     }
     true
+}
+
+fn address_limits(report: &mut Report, entry: &Entry) -> AddressLimits {
+    let mut limits = AddressLimits::default();
+    let Some(map) = report.map(entry) else {
+        return limits;
+    };
+    report.each(
+        Block::AddressLimits,
+        map,
+        |report, name, entry| match name {
+            "max_connections" => set(&mut limits.max_connections, report.limit(entry)),
+            "rate" => set(&mut limits.rate, report.limit(entry)),
+            _ => set(&mut limits.burst, report.limit(entry)),
+        },
+    );
+    limits
 }
 
 /// What is logged, and where.

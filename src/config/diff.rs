@@ -218,6 +218,11 @@ impl Changes {
             &new.max_connections,
             |limit| limit.map_or_else(|| "-1".into(), |limit| limit.to_string()),
         );
+        self.note(
+            "address_limits",
+            old.address_limits != new.address_limits,
+            || "Reloaded: address_limits".into(),
+        );
         self.value(
             "memory_limit",
             &old.memory_limit,

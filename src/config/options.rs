@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::limits;
 
 mod accounts;
+mod address_limits;
 mod auth;
 mod check;
 mod cluster;
@@ -19,6 +20,7 @@ pub use accounts::{
     Account, AccountLimits, Destination, Export, ExportKind, Import, ImportKind, Latency, Mapping,
     ResponseType,
 };
+pub use address_limits::AddressLimits;
 pub use auth::{ConnectionType, NkeyUser, Permissions, ResponseRule, Secret, SubjectRules, User};
 pub use check::Problem;
 pub(super) use cluster::host_and_port;
@@ -54,6 +56,8 @@ pub struct Options {
 
     /// Client connections at a time; `None` is unlimited.
     pub max_connections: Option<usize>,
+    /// Limits for the connections from one address.
+    pub address_limits: AddressLimits,
     /// Subscriptions of one connection; `None` is unlimited.
     pub max_subscriptions: Option<usize>,
     /// Tokens in a subscription's subject; `None` is unlimited.
@@ -192,6 +196,7 @@ impl Default for Options {
             memory_limit: None,
             clock_floor: None,
             max_connections: Some(limits::MAX_CONNECTIONS),
+            address_limits: AddressLimits::default(),
             max_subscriptions: None,
             max_subscription_tokens: None,
             max_control_line: limits::MAX_CONTROL_LINE,

@@ -3,8 +3,8 @@
 //! From here come the check for unknown options, the refusal of those that midge does not have, and the documentation.
 
 use Block::{
-    Account, Authorization, Certs, Cluster, Compression, Destination, Export, Import, ImportFrom,
-    Latency, Limits, Permissions, Responses, Subjects, Tls, Top, User,
+    Account, AddressLimits, Authorization, Certs, Cluster, Compression, Destination, Export,
+    Import, ImportFrom, Latency, Limits, Permissions, Responses, Subjects, Tls, Top, User,
 };
 use Status::{Ignored, NotSupported, Supported};
 
@@ -13,6 +13,8 @@ use Status::{Ignored, NotSupported, Supported};
 pub enum Block {
     /// The file itself.
     Top,
+    /// `address_limits {}`
+    AddressLimits,
     /// `tls {}`
     Tls,
     /// An element of `tls.certs`.
@@ -134,6 +136,7 @@ pub const OPTIONS: &[Known] = &[
     row(Top, "connect_error_reports", &[], Supported, LIVE, "every how many failed first dials are logged as errors"),
     row(Top, "reconnect_error_reports", &[], Supported, LIVE, "every how many failed later dials are logged as errors"),
     row(Top, "max_connections", &["max_conn"], Supported, LIVE, "clients at a time; 0 or less is unlimited"),
+    row(Top, "address_limits", &[], Supported, LIVE, "limits for the connections from one address"),
     row(Top, "max_subscriptions", &["max_subs"], Supported, FIXED, "subscriptions of a connection; 0 is unlimited"),
     row(Top, "max_sub_tokens", &["max_subscription_tokens"], Supported, FIXED, "tokens in a subscription's subject"),
     row(Top, "max_control_line", &[], Supported, LIVE, "bytes of arguments in a control line"),
@@ -214,6 +217,10 @@ pub const OPTIONS: &[Known] = &[
     row(Tls, "cert_match_skip_invalid", &[], NotSupported, FIXED, "certificates from a store of Windows"),
     row(Certs, "cert_file", &[], Supported, LIVE, "certificate chain, PEM"),
     row(Certs, "key_file", &[], Supported, LIVE, "its private key, PEM"),
+
+    row(AddressLimits, "max_connections", &["max_conn"], Supported, LIVE, "clients at a time; 0 is unlimited"),
+    row(AddressLimits, "rate", &[], Supported, LIVE, "new connections a second; 0 is unlimited"),
+    row(AddressLimits, "burst", &[], Supported, LIVE, "new connections at once; as many as the rate by default"),
 
     row(Authorization, "user", &["username"], Supported, LIVE, "the single user"),
     row(Authorization, "password", &["pass"], Supported, LIVE, "the single user's password, or its bcrypt hash"),

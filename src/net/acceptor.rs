@@ -15,6 +15,7 @@ use std::{fmt, mem};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::addresses::{Network, Place};
 use super::mailbox::{Command, Settings};
 use super::shared::Shared;
 use crate::config::options::Options;
@@ -307,17 +308,17 @@ impl Acceptor {
         };
         self.last_id += 1;
         let session = Box::new(Client::new(self.last_id, addr));
-        let excess = if all >= self.connections_max {
-            Some("maximum connections exceeded")
+        let admitted = if all >= self.connections_max {
+            error!(self.shared.log, "{session} - maximum connections exceeded");
+            Err(CloseReason::Connections)
         } else if self.is_short_of_memory() {
-            Some("memory limit exceeded, no new connections")
+            let text = "memory limit exceeded, no new connections";
+            error!(self.shared.log, "{session} - {text}");
+            Err(CloseReason::Connections)
         } else {
-            None
+            self.admit(&session)
         };
-        if let Some(excess) = excess {
-            error!(self.shared.log, "{session} - {excess}");
-        }
-        let refuse = excess.map(|_| CloseReason::Connections);
+        let refuse = admitted.as_ref().err().copied();
         // Small messages must not wait for an acknowledgement of earlier ones. Without it all works, only later.
         let _ = socket.set_nodelay(true);
         self.shared.connections[worker].fetch_add(1, Ordering::Relaxed);
@@ -325,7 +326,31 @@ impl Acceptor {
             socket,
             session,
             refuse,
+            place: admitted.ok().flatten(),
         });
+    }
+
+    /// Sees to the limits of the address that a connection comes from.
+    fn admit(&self, session: &Client) -> Result<Option<Place>, CloseReason> {
+        let limits = &self.settings.options.address_limits;
+        if !limits.is_on() {
+            return Ok(None);
+        }
+        let addr = session.addr().ip();
+        let addresses = self.shared.addresses.lock();
+        let mut addresses = addresses.expect("no thread panics and lives on");
+        let excess = match addresses.admit(addr, limits, Instant::now()) {
+            Ok(place) => return Ok(Some(place)),
+            Err(excess) => excess,
+        };
+        drop(addresses);
+        self.shared.address_refusals.fetch_add(1, Ordering::Relaxed);
+        if let Some(untold) = excess.untold {
+            let text = excess.reason.wire_text().unwrap_or_default();
+            let (network, log) = (Network::of(addr), &self.shared.log);
+            error!(log, "{session} - {text}: {network}, {untold} refused");
+        }
+        Err(excess.reason)
     }
 
     fn is_short_of_memory(&self) -> bool {

@@ -11,6 +11,7 @@ use std::{io, mem};
 use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 
+use super::addresses::Place;
 use crate::broker::Broker;
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
@@ -55,6 +56,8 @@ pub enum Command {
         session: Box<Client>,
         /// Greet it, and then end it for this reason.
         refuse: Option<CloseReason>,
+        /// Where it is counted, if its address has limits.
+        place: Option<Place>,
     },
     /// One of the worker's connections sends to a consumer that is filling up: stop reading from it for so long.
     Stall(Origin, Duration),

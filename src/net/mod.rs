@@ -4,6 +4,7 @@
 //! [`mailbox`]es. This is the only place that knows mio.
 
 pub mod acceptor;
+mod addresses;
 pub mod mailbox;
 mod outlet;
 mod outlets;

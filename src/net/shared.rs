@@ -1,9 +1,14 @@
 //! What the threads of a server share.
 
+use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
+use super::addresses::{Addresses, Place};
 use super::mailbox::{Command, Mailbox};
 use super::verifier::Verifier;
+use crate::config::options::AddressLimits;
 use crate::log::Logger;
 use crate::rng::Rng;
 use crate::session::CloseReason;
@@ -19,6 +24,10 @@ pub struct Shared {
     pub connections: Vec<AtomicUsize>,
     /// Connections that were closed because they were too slow.
     pub slow_consumers: AtomicUsize,
+    /// Where connections come from, if that is limited.
+    pub addresses: Mutex<Addresses>,
+    /// Connections that were refused because of their address.
+    pub address_refusals: AtomicUsize,
     /// Checks passwords.
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
@@ -38,6 +47,17 @@ impl Shared {
     pub fn buffered_bytes(&self) -> usize {
         let mailboxes: usize = self.mailboxes.iter().map(Mailbox::backlog).sum();
         self.buffered.load(Ordering::Relaxed) + mailboxes
+    }
+
+    /// Counts a connection that is there already at its address.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it counted.
+    pub fn count_at_address(&self, addr: IpAddr, limits: &AddressLimits, now: Instant) -> Place {
+        let addresses = self.addresses.lock();
+        let mut addresses = addresses.expect("no thread panics and lives on");
+        addresses.count(addr, limits, now)
     }
 
     /// Has `count` connections closed, any of them as likely as the others.

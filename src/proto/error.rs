@@ -20,6 +20,10 @@ pub mod text {
     pub const NO_RESPONDERS: &str = "no responders requires headers support";
     /// One connection too many.
     pub const CONNECTIONS: &str = "maximum connections exceeded";
+    /// One connection too many for its address.
+    pub const ADDRESS_CONNECTIONS: &str = "maximum connections per address exceeded";
+    /// One connection too soon for its address.
+    pub const ADDRESS_RATE: &str = "connection rate per address exceeded";
     /// One connection too many for the account.
     pub const ACCOUNT_CONNECTIONS: &str = "maximum account active connections exceeded";
     /// Too many PINGs without an answer.

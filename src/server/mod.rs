@@ -136,6 +136,8 @@ impl Server {
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
             slow_consumers: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+            address_refusals: AtomicUsize::new(0),
             verifier: Verifier::default(),
             buffered: AtomicUsize::new(0),
         });
@@ -201,6 +203,12 @@ impl Server {
     #[must_use]
     pub fn slow_consumers(&self) -> usize {
         self.shared.slow_consumers.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were refused because of the limits of their address.
+    #[must_use]
+    pub fn address_refusals(&self) -> usize {
+        self.shared.address_refusals.load(Ordering::Relaxed)
     }
 
     /// Connections at this moment.

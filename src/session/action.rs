@@ -216,6 +216,10 @@ pub enum CloseReason {
     ClientProtocol,
     /// `max_connections` reached.
     Connections,
+    /// The `max_connections` of `address_limits` reached.
+    AddressConnections,
+    /// The `rate` of `address_limits` exceeded.
+    AddressRate,
     /// The account's `max_connections` reached.
     AccountConnections,
     /// A message above `max_payload`.
@@ -238,6 +242,8 @@ impl CloseReason {
             CloseReason::Stale => Some(text::STALE),
             CloseReason::ClientProtocol => Some(text::CLIENT_PROTOCOL),
             CloseReason::Connections => Some(text::CONNECTIONS),
+            CloseReason::AddressConnections => Some(text::ADDRESS_CONNECTIONS),
+            CloseReason::AddressRate => Some(text::ADDRESS_RATE),
             CloseReason::AccountConnections => Some(text::ACCOUNT_CONNECTIONS),
             CloseReason::NoResponders => Some(text::NO_RESPONDERS),
             // The parser's own errors bring their texts, and the rest are closed without a word.
@@ -283,6 +289,8 @@ impl fmt::Display for CloseReason {
             CloseReason::ProtocolViolation => "Protocol Violation",
             CloseReason::ClientProtocol => "Bad Client Protocol Version",
             CloseReason::Connections => "Maximum Connections Exceeded",
+            CloseReason::AddressConnections => "Maximum Address Connections Exceeded",
+            CloseReason::AddressRate => "Address Connection Rate Exceeded",
             CloseReason::AccountConnections => "Maximum Account Connections Exceeded",
             CloseReason::Payload => "Maximum Message Payload Exceeded",
             CloseReason::ControlLine => "Maximum Control Line Exceeded",

@@ -37,6 +37,7 @@ fn inside(block: Block, name: &str, value: &str) -> String {
     let option = format!("\"{name}\": {value}");
     match block {
         Block::Top => option,
+        Block::AddressLimits => format!("address_limits {{{option}}}"),
         Block::Tls => format!("tls {{{option}}}"),
         Block::Certs => format!("tls {{certs: [{{{option}}}]}}"),
         Block::Authorization => format!("authorization {{{option}}}"),
@@ -176,6 +177,12 @@ fn limits_have_their_own_zeros_and_negatives() {
         limits::PING_INTERVAL
     );
     assert_eq!(options("memory_limit: 32mb").memory_limit, Some(32 << 20));
+    let limits = options("address_limits {max_connections: 9, rate: 2, burst: 0}").address_limits;
+    assert_eq!(
+        (limits.max_connections, limits.rate, limits.burst),
+        (Some(9), Some(2), None)
+    );
+    assert!(!options("address_limits {rate: 0}").address_limits.is_on());
     assert_eq!(
         errors("max_sub_tokens: 0"),
         ["c.conf:1:0: max_sub_tokens value can not be negative"]

@@ -169,6 +169,7 @@ const OTHER: &[(&str, &str)] = &[
     ("connect_error_reports", "2"),
     ("reconnect_error_reports", "2"),
     ("max_connections", "1"),
+    ("address_limits", "{rate: 1}"),
     ("max_subscriptions", "1"),
     ("max_sub_tokens", "1"),
     ("max_control_line", "1"),

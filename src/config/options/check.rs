@@ -78,6 +78,10 @@ impl Options {
                 format!("remote_syslog {url} must start with udp://, tcp:// or unix://"),
             );
         }
+        if self.address_limits.burst.is_some() && self.address_limits.rate.is_none() {
+            let text = "the burst in address_limits needs a rate beside it";
+            problem("address_limits", text.into());
+        }
         self.check_secrets(&mut problem);
         self.check_accounts(&mut problem);
         problems

@@ -13,6 +13,7 @@ use crate::engine::{Peer, Sink as _};
 use crate::id;
 use crate::limits;
 use crate::log::{debug, error, info};
+use crate::net::addresses::Place;
 use crate::net::mailbox::Origin;
 use crate::net::outlet::{Label, Outlet};
 use crate::net::timers::{Deadline, Purpose};
@@ -26,6 +27,7 @@ impl Worker {
         mut socket: TcpStream,
         mut session: Client,
         refuse: Option<CloseReason>,
+        place: Option<Place>,
     ) {
         let entry = self.connections.vacant_entry();
         let conn = slot(entry.key());
@@ -65,6 +67,7 @@ impl Worker {
             listed: false,
             stalled: None,
             beat_at,
+            place,
             closing: None,
             parting: false,
         });
@@ -280,6 +283,8 @@ impl Worker {
         let Some(reason) = connection.closing.filter(|_| outlet.is_drained()) else {
             return;
         };
+        // Before the peer can see the end: it may connect again at once.
+        connection.place = None;
         if !has_last_words(reason) || connection.hung_up || outlet.transport.finish().is_err() {
             return self.remove(conn);
         }
@@ -347,7 +352,9 @@ fn has_last_words(reason: CloseReason) -> bool {
         CloseReason::ClientClosed | CloseReason::ReadError | CloseReason::WriteError => false,
         reason if is_slow_consumer(reason) => false,
         // One too many must not take up a descriptor any longer.
-        CloseReason::Connections => false,
+        CloseReason::Connections | CloseReason::AddressConnections | CloseReason::AddressRate => {
+            false
+        }
         _ => true,
     }
 }

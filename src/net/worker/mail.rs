@@ -66,7 +66,8 @@ impl Worker {
                 socket,
                 session,
                 refuse,
-            } => self.adopt(socket, *session, refuse),
+                place,
+            } => self.adopt(socket, *session, refuse, place),
             Command::Stall(origin, pause) => {
                 let serial = self
                     .connections
@@ -98,8 +99,24 @@ impl Worker {
                 self.review(conn, &old.auth);
             }
         }
+        if self.settings.options.address_limits.is_on() {
+            self.count_at_addresses();
+        }
         if inform {
             self.inform();
+        }
+    }
+
+    /// Counts those that came when their addresses had no limits.
+    fn count_at_addresses(&mut self) {
+        let (limits, now) = (&self.settings.options.address_limits, self.outlets.now);
+        for (_, connection) in &mut self.connections {
+            let client = connection.peer.as_client();
+            let is_missing = connection.place.is_none() && connection.closing.is_none();
+            if let Some(client) = client.filter(|_| is_missing) {
+                let addr = client.addr().ip();
+                connection.place = Some(self.shared.count_at_address(addr, limits, now));
+            }
         }
     }
 

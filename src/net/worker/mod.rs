@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use slab::Slab;
 
+use super::addresses::Place;
 use super::mailbox::{Mail, Origin, Settings, WAKE};
 use super::outlets::Outlets;
 use super::shared::Shared;
@@ -50,6 +51,8 @@ struct Connection {
     stalled: Option<Instant>,
     /// When the keepalive is due; other deadlines of that kind are old.
     beat_at: Instant,
+    /// Where it is counted, if its address has limits.
+    place: Option<Place>,
     /// It ends as soon as what is queued for it is written.
     closing: Option<CloseReason>,
     /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
