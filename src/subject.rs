@@ -4,6 +4,9 @@
 //! token both are ordinary bytes. Any byte but space, tab, CR and LF may occur. Source: NATS client protocol, "subject
 //! names", as the reference server applies it.
 
+pub mod renaming;
+pub mod transform;
+
 /// The byte between tokens.
 pub const SEPARATOR: u8 = b'.';
 
