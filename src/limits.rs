@@ -39,6 +39,8 @@ pub const HANDSHAKE_FIRST_FALLBACK: Duration = Duration::from_millis(50);
 pub const RESPONSES_MAX: u32 = 1;
 /// Time for them where it names none.
 pub const RESPONSES_EXPIRE: Duration = Duration::from_secs(120);
+/// Time for the answers of a service to a request from another account, where its export names none.
+pub const RESPONSE_THRESHOLD: Duration = Duration::from_secs(120);
 /// Time between PINGs on a route, at the most.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Connections to each other server of a cluster.
@@ -111,6 +113,16 @@ pub const REMEMBERED_SUBJECT_BYTES_MAX: usize = 128;
 pub const RESPONSE_PERMITS_MAX: usize = 4096;
 /// Bytes of their reply subjects.
 pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
+/// Requests to services of other accounts that one worker has open; the oldest can no longer be answered then.
+pub const WAYS_BACK_MAX: usize = 16 * 1024;
+/// Bytes of their reply subjects.
+pub const WAY_BACK_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Room for so many stays when none is open.
+pub const WAYS_BACK_KEPT: usize = 64;
+/// Characters of the number in such a reply subject, enough for 64 bits in base 62.
+pub const WAY_BACK_DIGITS: usize = 11;
+/// Accounts that a request may pass on its way to a service, each importing what the one before it asks.
+pub const SERVICE_CHAIN_MAX: u8 = 16;
 /// Connections of one worker that have not sent CONNECT where they need to; the oldest goes when one more comes.
 pub const UNAUTHENTICATED_MAX: usize = 2048;
 /// Bytes that one read takes from such a connection: what it sends behind its CONNECT waits, and takes up room.

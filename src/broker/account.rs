@@ -6,12 +6,17 @@
 //! case that it comes back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
+use super::plan::{self, Plan, ServiceImport};
+use crate::config::options::Options;
 use crate::sublist::{Generations, NodeId, SubRef, Sublist};
 
 /// The account of those who name none.
 pub const GLOBAL: &str = "$G";
+/// The worker of references that stand for an account's service imports: there is none with this number, and whoever
+/// tells other servers of interest leaves these out. The slot is the import's place in the [`Plan`].
+pub const SERVICES: u16 = u16::MAX;
 
 /// One account, shared by all workers and by the brokers of all configurations.
 #[derive(Debug)]
@@ -28,12 +33,24 @@ pub struct Account {
     max_connections: AtomicUsize,
     /// Connections in it.
     connections: AtomicUsize,
+    /// The service imports that are in its trie.
+    offered: Mutex<Offered>,
+}
+
+/// Service imports in a trie.
+#[derive(Debug, Default)]
+struct Offered {
+    services: Vec<ServiceImport>,
+    places: Vec<(NodeId, SubRef)>,
+    serial: u32,
 }
 
 /// All accounts, as one configuration has them.
 #[derive(Debug)]
 pub struct Broker {
     accounts: Vec<Arc<Account>>,
+    /// What each of them takes from others, by index.
+    plans: Vec<Plan>,
 }
 
 impl Default for Broker {
@@ -47,6 +64,7 @@ impl Broker {
     pub fn new<'n>(accounts: impl IntoIterator<Item = (&'n str, Option<usize>)>) -> Self {
         let nothing = Broker {
             accounts: Vec::new(),
+            plans: Vec::new(),
         };
         nothing.renewed(accounts)
     }
@@ -71,7 +89,35 @@ impl Broker {
         };
         Broker {
             accounts: accounts.into_iter().zip(0..).map(account).collect(),
+            plans: Vec::new(),
         }
+    }
+
+    /// The same with what the accounts share and map according to these options, which have been checked. Service
+    /// imports of the configuration before are not found any more.
+    #[must_use]
+    pub fn planned(mut self, options: &Options) -> Self {
+        let names: Vec<&str> = self.accounts.iter().map(|it| it.name.as_str()).collect();
+        self.plans = plan::plans(&names, options);
+        for (account, plan) in self.accounts.iter().zip(&mut self.plans) {
+            plan.services_serial = account.offer(&plan.services);
+        }
+        self
+    }
+
+    /// The plan of the account with this index, if there is anything in it.
+    #[must_use]
+    pub fn plan(&self, index: u32) -> Option<&Plan> {
+        self.plans.get(index as usize)
+    }
+
+    /// The service import that a reference of worker [`SERVICES`] in this account's trie stands for, unless it is one
+    /// of another configuration.
+    #[must_use]
+    pub fn service(&self, account: u32, sub: SubRef) -> Option<&ServiceImport> {
+        let plan = self.plan(account)?;
+        let service = plan.services.get(sub.slot as usize);
+        service.filter(|_| sub.serial == plan.services_serial)
     }
 
     /// The account with this index.
@@ -90,7 +136,36 @@ impl Account {
             generations: Generations::default(),
             max_connections: AtomicUsize::new(max_connections),
             connections: AtomicUsize::new(0),
+            offered: Mutex::default(),
         }
+    }
+
+    /// Puts these service imports into the trie, in place of those that were there, and gives the serial of their
+    /// references. Those that stay the same stay in force.
+    fn offer(&self, services: &[ServiceImport]) -> u32 {
+        let mut offered = self.offered.lock().expect("no thread panics and lives on");
+        if offered.services == services {
+            return offered.serial;
+        }
+        let serial = offered.serial.wrapping_add(1);
+        for (node, sub) in offered.places.drain(..) {
+            self.unsubscribe(node, None, sub, &mut Vec::new());
+        }
+        let places = (0..).zip(services).map(|(slot, service)| {
+            let sub = SubRef {
+                worker: SERVICES,
+                slot,
+                serial,
+            };
+            let node = self.subscribe(&service.renaming.pattern_here(), None, sub);
+            (node, sub)
+        });
+        *offered = Offered {
+            places: places.collect(),
+            services: services.to_vec(),
+            serial,
+        };
+        serial
     }
 
     /// Counts a connection in; false if there is no room for it.

@@ -1,7 +1,15 @@
-//! Who gets a message: accounts with their tries, and each worker's table of subscriptions.
+//! Who gets a message: accounts with their tries and plans, and each worker's table of subscriptions.
 
 mod account;
+mod mappings;
+mod plan;
+mod replies;
+mod shadows;
 mod subscriptions;
 
-pub use account::{Account, Broker, GLOBAL};
+pub use account::{Account, Broker, GLOBAL, SERVICES};
+pub use mappings::Mappings;
+pub use plan::{Plan, ServiceImport, StreamImport};
+pub use replies::{Replies, WayBack};
+pub use shadows::{Shadow, Shadows};
 pub use subscriptions::{Subscription, Subscriptions};

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::shadows::Shadows;
 use crate::sublist::{NodeId, SubRef, Text};
 
 /// One subscription.
@@ -65,6 +66,8 @@ pub struct Subscriptions {
     owned: Vec<Owned>,
     hasher: RandomState,
     next_serial: u32,
+    /// What they cast on accounts that streams are imported from.
+    pub shadows: Shadows,
 }
 
 impl Subscriptions {
@@ -78,6 +81,7 @@ impl Subscriptions {
             owned: Vec::new(),
             hasher: RandomState::default(),
             next_serial: 0,
+            shadows: Shadows::default(),
         }
     }
 

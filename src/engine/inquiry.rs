@@ -24,7 +24,7 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Delivery {
-        let delivery = self.publish(peer, publish, context.now, sink);
+        let delivery = self.publish(peer, publish, context, sink);
         self.inquiries += 1;
         let answer = json!({
             "server": {

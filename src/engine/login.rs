@@ -77,6 +77,7 @@ impl Engine {
         if !peer.counted || account != peer.account {
             self.leave(peer);
             peer.account = account;
+            peer.maybe_mapped = true;
             peer.counted = self.broker.account(account).is_some_and(|it| it.enter());
             if !peer.counted {
                 let reason = CloseReason::AccountConnections;

@@ -9,6 +9,8 @@ mod login;
 mod peer;
 mod review;
 mod route;
+mod service;
+mod sharing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::broker::{Broker, Subscriptions};
+use crate::broker::{Broker, Replies, Subscriptions};
 use crate::proto::encode::{Message, error_line};
 use crate::proto::error::ParseError;
 use crate::proto::frame::Frame;
@@ -129,6 +131,10 @@ pub struct Engine {
     scratch: Vec<u8>,
     /// Subscriptions that the message at hand brought to their max, with their account.
     ended: Vec<(SubRef, u32)>,
+    /// Service imports and ways back that the message at hand met.
+    met: Vec<SubRef>,
+    /// Ways back for the requests of this worker's connections to services of other accounts.
+    replies: Replies,
 }
 
 impl Engine {
@@ -146,6 +152,8 @@ impl Engine {
             answers: Vec::new(),
             scratch: Vec::new(),
             ended: Vec::new(),
+            met: Vec::new(),
+            replies: Replies::default(),
         }
     }
 
@@ -177,6 +185,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Fed {
         let mut consumed = 0;
+        let mut mapped = Vec::new();
         let end = loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             if peer.session.is_stranger(context.auth) && peer.parser.is_between_frames() {
@@ -196,15 +205,19 @@ impl Engine {
                 break End::Starved;
             };
             sink.on_frame(&peer.session, frame);
-            let guard = match peer.guarded {
-                true => self.guards.get_mut(&peer.conn),
-                false => None,
-            };
+            let (remapped, mut frame, mut guard) = (&mut None, frame, None);
+            if peer.guarded | peer.maybe_mapped {
+                mapped.clear();
+                if let Some(publish) = self.remap(peer, frame, &mut mapped) {
+                    frame = remapped.insert(Frame::Publish(publish));
+                }
+                guard = self.guards.get_mut(&peer.conn);
+            }
             let answers = &mut self.answers;
             let action = peer.session.on_frame(frame, context, guard, answers);
             self.answer(peer, sink);
             let delivery = match action {
-                Ok(Action::Publish(publish)) => self.publish(peer, publish, context.now, sink),
+                Ok(Action::Publish(publish)) => self.publish(peer, publish, context, sink),
                 Ok(action) => match self.carry_out(peer, action, context, sink) {
                     Ok(delivery) => delivery,
                     Err(end) => break end,
@@ -323,6 +336,7 @@ impl Engine {
             }
             let node = account.subscribe(subject, queue, sub);
             self.subscriptions.place(sub, node);
+            self.cast_shadows(peer.account, sub, subject);
         }
         peer.session.accept(&mut self.answers);
         self.answer(peer, sink);
@@ -345,6 +359,9 @@ impl Engine {
         };
         if let (Some(account), Some(node)) = (self.broker.account(account), gone.node) {
             account.unsubscribe(node, gone.queue.as_deref(), sub, &mut self.scratch);
+        }
+        if !self.subscriptions.shadows.is_empty() {
+            self.end_shadows(sub, gone.queue.as_deref());
         }
     }
 }

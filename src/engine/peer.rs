@@ -25,6 +25,8 @@ pub struct ClientPeer {
     pub(super) counted: bool,
     /// Whether it has permissions, and the engine a guard for it.
     pub(super) guarded: bool,
+    /// Whether its account may have mappings; that is asked when it sends something.
+    pub(super) maybe_mapped: bool,
     /// Its protocol state.
     pub session: Client,
     pub(super) parser: Parser,
@@ -39,6 +41,7 @@ impl ClientPeer {
             account: 0,
             counted: false,
             guarded: false,
+            maybe_mapped: true,
             session,
             parser: Parser::default(),
         }

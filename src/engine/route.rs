@@ -5,16 +5,58 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
+use super::service::{Crossing, leads_across};
 use super::{ClientPeer, Delivery, Engine, Letter, Sink, To, inquiry};
-use crate::broker::Subscriptions;
-use crate::proto::encode::{Message, no_responders};
+use crate::broker::{SERVICES, Subscriptions};
+use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
 use crate::rng::Rng;
-use crate::session::Guard;
+use crate::session::{Context, Guard};
 use crate::sublist::{Group, SubRef};
 
 /// How often a message for a queue group may be handed on because its member was gone when it arrived.
 const HOPS_MAX: u8 = 3;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Whether anyone got it.
+    pub reached: bool,
+    /// Whether one who got it is filling up.
+    pub filling: bool,
+}
+
+impl Outcome {
+    pub(super) fn merge(&mut self, other: Outcome) {
+        self.reached |= other.reached;
+        self.filling |= other.filling;
+    }
+
+    fn delivery(self) -> Delivery {
+        if self.filling {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+}
+
+/// Whoever a message comes from that may cross into other accounts.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// The client that published it, if it is one of this worker's.
+    pub client: Option<&'a ClientPeer>,
+    /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
+    pub skip: Option<u32>,
+    /// Whether the publisher may get it too.
+    pub echo: bool,
+    /// The server's name, where that is known.
+    pub server_name: Option<&'a str>,
+    /// The account by whose service import it came, if it did.
+    pub via: Option<u32>,
+    /// The time.
+    pub now: Instant,
+}
 
 /// What the deliveries of one message have in common.
 struct Round<'r, S> {
@@ -30,6 +72,7 @@ struct Round<'r, S> {
     guards: &'r mut HashMap<u32, Guard, RandomState>,
     now: Instant,
     ended: &'r mut Vec<(SubRef, u32)>,
+    met: &'r mut Vec<SubRef>,
     sink: &'r mut S,
     /// Whether anyone got it.
     reached: bool,
@@ -43,7 +86,7 @@ impl Engine {
         &mut self,
         peer: &ClientPeer,
         publish: &Publish<'_>,
-        now: Instant,
+        context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Delivery {
         let Some(account) = self.broker.account(peer.account) else {
@@ -68,8 +111,9 @@ impl Engine {
             message: &message,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
-            now,
+            now: context.now,
             ended: &mut self.ended,
+            met: &mut self.met,
             sink,
             reached: false,
             filling: false,
@@ -78,7 +122,12 @@ impl Engine {
         for group in matches.groups() {
             round.one_of(group, None, &mut self.rng);
         }
-        let (reached, filling) = (round.reached, round.filling);
+        let (mut reached, mut filling) = (round.reached, round.filling);
+        if !self.met.is_empty() {
+            let outcome = self.publish_across(peer, publish, context, sink);
+            reached |= outcome.reached;
+            filling |= outcome.filling;
+        }
         let is_request = peer.session.no_responders && !publish.reply.is_empty();
         if !reached && is_request && !inquiry::is_for_server(publish.subject) {
             self.say_no_responders(peer, publish, sink);
@@ -91,6 +140,34 @@ impl Engine {
         }
     }
 
+    /// Takes a client's message to the services of other accounts that it met, or an answer of theirs back.
+    #[cold]
+    fn publish_across(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Outcome {
+        let mut scratch = Vec::new();
+        let message = Message::from_publish(publish, &mut scratch);
+        let echo = peer.session.echo;
+        let origin = Origin {
+            client: Some(peer),
+            skip: (!echo).then_some(peer.conn),
+            echo,
+            server_name: Some(&context.info.server_name),
+            via: None,
+            now: context.now,
+        };
+        let crossing = Crossing {
+            account: peer.account,
+            message: &message,
+            depth: 0,
+        };
+        self.cross(crossing, &origin, sink)
+    }
+
     /// Sends a message of the server's own to whoever is subscribed in an account.
     pub(super) fn send(
         &mut self,
@@ -99,12 +176,28 @@ impl Engine {
         now: Instant,
         sink: &mut impl Sink,
     ) {
-        let Some(account) = self.broker.account(account) else {
-            return;
+        let crossing = Crossing {
+            account,
+            message,
+            depth: 0,
+        };
+        self.route(crossing, &Origin::nobody(now), sink);
+        self.end_ended();
+    }
+
+    /// Delivers a message in the account where it has come to.
+    pub(super) fn route(
+        &mut self,
+        crossing: Crossing<'_>,
+        origin: &Origin<'_>,
+        sink: &mut impl Sink,
+    ) -> Outcome {
+        let Some(account) = self.broker.account(crossing.account) else {
+            return Outcome::default();
         };
         let matches = self.cache.find(
             account.index,
-            message.subject(),
+            crossing.message.subject(),
             &account.trie,
             &account.generations,
         );
@@ -112,13 +205,14 @@ impl Engine {
             worker: self.worker,
             account: account.index,
             hops: 0,
-            echo: true,
-            skip: None,
-            message,
+            echo: origin.echo,
+            skip: origin.skip,
+            message: crossing.message,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
-            now,
+            now: origin.now,
             ended: &mut self.ended,
+            met: &mut self.met,
             sink,
             reached: false,
             filling: false,
@@ -127,7 +221,11 @@ impl Engine {
         for group in matches.groups() {
             round.one_of(group, None, &mut self.rng);
         }
-        self.end_ended();
+        let mut outcome = round.outcome();
+        if !self.met.is_empty() {
+            outcome.merge(self.cross(crossing, origin, sink));
+        }
+        outcome
     }
 
     /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
@@ -152,6 +250,7 @@ impl Engine {
             guards: &mut self.guards,
             now,
             ended: &mut self.ended,
+            met: &mut self.met,
             sink,
             reached: false,
             filling: false,
@@ -177,13 +276,23 @@ impl Engine {
                 }
             }
         }
-        let filling = round.filling;
-        self.end_ended();
-        if filling {
-            Delivery::Filling
-        } else {
-            Delivery::Taken
+        let mut outcome = round.outcome();
+        if !self.met.is_empty() {
+            // An answer to a request of one of this worker's connections.
+            let crossing = Crossing {
+                account: letter.account,
+                message: letter.message,
+                depth: 0,
+            };
+            let origin = Origin {
+                skip: publisher.filter(|_| !letter.echo),
+                echo: letter.echo,
+                ..Origin::nobody(now)
+            };
+            outcome.merge(self.cross(crossing, &origin, sink));
         }
+        self.end_ended();
+        outcome.delivery()
     }
 
     /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
@@ -229,11 +338,32 @@ impl Engine {
     }
 }
 
+impl Origin<'_> {
+    fn nobody(now: Instant) -> Self {
+        Origin {
+            client: None,
+            skip: None,
+            echo: true,
+            server_name: None,
+            via: None,
+            now,
+        }
+    }
+}
+
 impl<S: Sink> Round<'_, S> {
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            reached: self.reached,
+            filling: self.filling,
+        }
+    }
+
     /// A copy for each; those of one worker stand together.
     fn each(&mut self, subs: &[SubRef]) {
         for run in subs.chunk_by(|one, next| one.worker == next.worker) {
             match run.first() {
+                Some(first) if first.worker == SERVICES => self.met.extend_from_slice(run),
                 Some(first) if first.worker != self.worker => {
                     self.remote(first.worker, To::Each(run))
                 }
@@ -268,7 +398,7 @@ impl<S: Sink> Round<'_, S> {
     #[inline]
     fn local(&mut self, sub: SubRef) -> bool {
         let Some(subscription) = self.subscriptions.get(sub) else {
-            return false;
+            return self.elsewhere(sub);
         };
         let full = subscription.max > 0 && subscription.delivered >= u64::from(subscription.max);
         if full || self.skip == Some(subscription.conn) {
@@ -300,6 +430,55 @@ impl<S: Sink> Round<'_, S> {
         self.filling |= delivery == Delivery::Filling;
         self.reached = true;
         true
+    }
+
+    /// Whether a reference that stands for no subscription leads to one who took it: in another account, perhaps.
+    #[cold]
+    fn elsewhere(&mut self, sub: SubRef) -> bool {
+        if leads_across(sub) {
+            self.met.push(sub);
+            return true;
+        }
+        let Some(shadow) = self.subscriptions.shadows.get(sub) else {
+            return false;
+        };
+        let (of, home) = (shadow.of, shadow.home);
+        let (line, parts) = (self.message.line(), self.message.parts());
+        let mut renamed = Vec::with_capacity(line.len() + 32);
+        if !shadow
+            .renaming
+            .name_here(self.message.subject(), &mut renamed)
+        {
+            return false;
+        }
+        let subject_len = renamed.len();
+        renamed.extend_from_slice(line.get(parts.subject_len..).unwrap_or_default());
+        let parts = Parts {
+            subject_len,
+            body_at: parts.body_at - parts.subject_len + subject_len,
+            ..parts
+        };
+        let mut round = Round {
+            worker: self.worker,
+            account: home,
+            hops: self.hops,
+            echo: self.echo,
+            skip: self.skip,
+            message: &Message::new(&renamed, parts),
+            subscriptions: self.subscriptions,
+            guards: self.guards,
+            now: self.now,
+            ended: self.ended,
+            met: self.met,
+            sink: self.sink,
+            reached: false,
+            filling: false,
+        };
+        let is_taken = round.local(of);
+        let outcome = round.outcome();
+        self.reached |= outcome.reached;
+        self.filling |= outcome.filling;
+        is_taken
     }
 
     fn remote(&mut self, worker: u16, to: To<'_>) {

@@ -179,6 +179,38 @@ fn rewritten<'s>(publish: &Publish<'_>, scratch: &'s mut Vec<u8>) -> &'s [u8] {
     scratch
 }
 
+/// Appends the line of a message of the server's own making: `body` is headers, of which there are so many bytes, and
+/// payload, without the CRLF behind them.
+pub fn compose(
+    subject: &[u8],
+    reply: &[u8],
+    header_len: usize,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) -> Parts {
+    let start = out.len();
+    out.extend_from_slice(subject);
+    out.push(b' ');
+    if !reply.is_empty() {
+        out.extend_from_slice(reply);
+        out.push(b' ');
+    }
+    // Writing to a Vec cannot fail.
+    let _ = match header_len {
+        0 => write!(out, "{}\r\n", body.len()),
+        _ => write!(out, "{header_len} {}\r\n", body.len()),
+    };
+    let body_at = out.len() - start;
+    out.extend_from_slice(body);
+    out.extend_from_slice(b"\r\n");
+    Parts {
+        subject_len: subject.len(),
+        reply_len: reply.len(),
+        body_at,
+        header_len,
+    }
+}
+
 /// Appends `-ERR 'text'`.
 pub fn error_line(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"-ERR '");

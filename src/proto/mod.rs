@@ -6,5 +6,6 @@ pub mod connect;
 pub mod encode;
 pub mod error;
 pub mod frame;
+pub mod headers;
 pub mod info;
 pub mod parser;

@@ -6,14 +6,7 @@ use crate::config::options::{Options, WriteTimeout};
 
 /// What a server must not start without: whoever asks for it relies on it.
 pub(super) fn refused(options: &Options) -> Vec<String> {
-    let accounts = || options.accounts.iter();
-    let has_mappings = accounts().any(|account| !account.mappings.is_empty());
-    let asked = [
-        ("tls", options.tls.is_some()),
-        ("exports", accounts().any(|it| !it.exports.is_empty())),
-        ("imports", accounts().any(|it| !it.imports.is_empty())),
-        ("mappings", has_mappings || !options.mappings.is_empty()),
-    ];
+    let asked = [("tls", options.tls.is_some())];
     let asked = asked.iter().filter(|(_, is_asked)| *is_asked);
     asked
         .map(|(what, _)| format!("this version of midge does not have {what} yet"))

@@ -147,10 +147,11 @@ impl Server {
         }
         let ports_file_dir = options.ports_file_dir.clone();
         let info = server_info(&options, server_id, addr.port());
+        let broker = Broker::new(auth.names_and_limits()).planned(&options);
         let settings = Arc::new(Settings {
             options,
             info,
-            broker: Arc::new(Broker::new(auth.names_and_limits())),
+            broker: Arc::new(broker),
             auth: Arc::new(auth),
         });
         let (acceptor, control) = Acceptor::new(

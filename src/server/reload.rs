@@ -97,7 +97,7 @@ impl Server {
         let (mut auth, mut broker) = (Arc::clone(auth), Arc::clone(broker));
         if CREDENTIALS.iter().any(|option| changes.has(option)) {
             auth = Arc::new(auth.renewed(&options));
-            broker = Arc::new(broker.renewed(auth.names_and_limits()));
+            broker = Arc::new(broker.renewed(auth.names_and_limits()).planned(&options));
         }
         state.settings = Arc::new(Settings {
             options,

@@ -9,6 +9,7 @@ use super::super::subjects;
 use super::super::table::Block;
 use super::super::value::{Data, Entry, Map};
 use super::accounts::percentage;
+use crate::subject::transform::Transform;
 
 /// A `mappings` block: source subjects with a destination, or several with weights.
 pub(super) fn mappings(report: &mut Report, entry: &Entry) -> Vec<Mapping> {
@@ -23,6 +24,7 @@ pub(super) fn mappings(report: &mut Report, entry: &Entry) -> Vec<Mapping> {
                 &entry.at,
                 format!("Subject \"{}\" is not a valid subject", entry.key),
             );
+            continue;
         }
         let destinations = match &entry.value.data {
             Data::String(text) => vec![Destination {
@@ -42,6 +44,17 @@ pub(super) fn mappings(report: &mut Report, entry: &Entry) -> Vec<Mapping> {
                 Vec::new()
             }
         };
+        for it in &destinations {
+            if let Err(error) = Transform::new(&entry.key, &it.subject) {
+                report.error(
+                    &entry.at,
+                    format!(
+                        "Error adding mapping for \"{}\" to \"{}\" : {error}",
+                        entry.key, it.subject
+                    ),
+                );
+            }
+        }
         let mut sums: HashMap<Option<&str>, u32> = HashMap::new();
         for it in &destinations {
             *sums.entry(it.cluster.as_deref()).or_default() += u32::from(it.weight);
@@ -72,6 +85,7 @@ fn destination(report: &mut Report, map: &Map, at: &Position) -> Option<Destinat
             has_weight = true;
             weight = match entry.value.data {
                 Data::Integer(0) => Some(0),
+                Data::String(ref text) if text.trim_end_matches('%').trim() == "0" => Some(0),
                 _ => percentage(&entry.value),
             };
             if weight.is_none() {

@@ -50,14 +50,25 @@ pub(super) fn check(
         let once = if kind == "stream" {
             import.subject.clone()
         } else {
-            local
+            local.clone()
         };
+        let there = &import.subject;
         let problem = if !exports.permit(import, &account.name) {
             format!("{kind} import not authorized")
+        } else if let Err(error) = import.renaming() {
+            format!(
+                "failed to create mapping transform for {kind} import subject from \"{there}\" to \"{local}\": {error}"
+            )
         } else if !seen.insert((&account.name, &import.account, kind, once)) {
-            format!("{kind} import already exists")
-        } else if forms_cycle(&by_name, &account.name, import) {
-            "import forms a cycle".into()
+            match kind {
+                "stream" => "stream import already exists".into(),
+                _ => format!(
+                    "Duplicate service import subject \"{local}\", previously used in import for account \"{}\"",
+                    import.account
+                ),
+            }
+        } else if let Some(cycle) = cycle(&by_name, &account.name, import) {
+            format!("import forms a cycle: {cycle}")
         } else {
             continue;
         };
@@ -131,10 +142,9 @@ fn local_subject(import: &Import) -> (&'static str, String) {
 fn permits(export: &Export, import: &Import, importer: &str) -> bool {
     let is_kind = matches!(export.kind, ExportKind::Stream)
         == matches!(import.kind, ImportKind::Stream { .. });
-    let is_listed = export
-        .accounts
-        .as_ref()
-        .is_none_or(|accounts| accounts.iter().any(|it| it == importer));
+    // A list with nobody in it is as good as none.
+    let listed = export.accounts.as_ref().filter(|it| !it.is_empty());
+    let is_listed = listed.is_none_or(|accounts| accounts.iter().any(|it| it == importer));
     let has_name = export.account_token_position.is_none_or(|position| {
         let index = usize::try_from(position)
             .unwrap_or(usize::MAX)
@@ -144,15 +154,22 @@ fn permits(export: &Export, import: &Import, importer: &str) -> bool {
     is_kind && is_listed && has_name && subjects::is_subset(&import.subject, &export.subject)
 }
 
-/// Whether what is imported is imported further until it is back. Importing from oneself is no cycle.
-fn forms_cycle(accounts: &HashMap<&str, &Account>, importer: &str, first: &Import) -> bool {
+/// The way back to the importer, if what is imported is imported further until it is there: each account with its subject.
+/// Importing from oneself is no cycle.
+fn cycle(accounts: &HashMap<&str, &Account>, importer: &str, first: &Import) -> Option<String> {
     if first.account == importer {
-        return false;
+        return None;
     }
-    let first_kind = local_subject(first).0;
-    let mut pending = vec![first];
+    let (first_kind, local) = local_subject(first);
+    let step = |account: &str, subject: &str| format!("{account} \"{subject}\"");
+    let start = format!(
+        "{} <- {}",
+        step(importer, &local),
+        step(&first.account, &first.subject)
+    );
+    let mut pending = vec![(first, start)];
     let mut seen: HashSet<*const Import> = HashSet::new();
-    while let Some(import) = pending.pop() {
+    while let Some((import, way)) = pending.pop() {
         let Some(exporter) = accounts.get(import.account.as_str()) else {
             continue;
         };
@@ -161,13 +178,17 @@ fn forms_cycle(accounts: &HashMap<&str, &Account>, importer: &str, first: &Impor
             let leads_on = kind == first_kind
                 && next.account != exporter.name
                 && subjects::overlap(&local, &import.subject);
-            if leads_on && next.account == importer {
-                return true;
+            if !leads_on {
+                continue;
             }
-            if leads_on && seen.insert(next) {
-                pending.push(next);
+            let way = format!("{way} <- {}", step(&next.account, &next.subject));
+            if next.account == importer {
+                return Some(way);
+            }
+            if seen.insert(next) {
+                pending.push((next, way));
             }
         }
     }
-    false
+    None
 }

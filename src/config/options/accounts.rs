@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::auth::{NkeyUser, User};
+use crate::subject;
+use crate::subject::renaming::{Renaming, RenamingError};
 
 /// One account.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +97,29 @@ pub struct Import {
     pub subject: String,
     /// Messages, or requests.
     pub kind: ImportKind,
+}
+
+impl Import {
+    /// The names of its subject in the exporting account and in the importing one.
+    ///
+    /// # Errors
+    ///
+    /// [`RenamingError`] if they do not go together.
+    pub fn renaming(&self) -> Result<Renaming, RenamingError> {
+        let there = &self.subject;
+        match &self.kind {
+            ImportKind::Stream {
+                prefix: Some(prefix),
+                ..
+            } => Renaming::new(there, &format!("{prefix}.{there}")),
+            ImportKind::Service { to: Some(here), .. } if subject::is_literal(there.as_bytes()) => {
+                Renaming::one_for_all(there, here)
+            }
+            ImportKind::Stream { to: Some(here), .. }
+            | ImportKind::Service { to: Some(here), .. } => Renaming::new(there, here),
+            _ => Renaming::same(there),
+        }
+    }
 }
 
 /// How an import appears in the importing account.

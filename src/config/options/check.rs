@@ -1,8 +1,9 @@
 //! What options must be like together, wherever each of them came from.
 
-use super::{Account, Options, host_and_port};
+use super::{Account, Destination, Options, host_and_port};
 use crate::config::duration;
 use crate::limits;
+use crate::subject::transform::Transform;
 
 /// Options that no server can start with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,39 @@ impl Options {
         }
         self.check_secrets(&mut problem);
         self.check_accounts(&mut problem);
+        self.check_sharing(&mut problem);
         problems
+    }
+
+    /// Imports and mappings whose subjects do not go together. Where they come from a file, they have been looked at more
+    /// closely, with their places.
+    fn check_sharing(&self, problem: &mut impl FnMut(&'static str, String)) {
+        let own = self.accounts.iter().flat_map(|account| &account.mappings);
+        for mapping in self.mappings.iter().chain(own) {
+            let source = &mapping.source;
+            for Destination { subject, .. } in &mapping.destinations {
+                if let Err(error) = Transform::new(source, subject) {
+                    let text = format!("mapping of \"{source}\" to \"{subject}\": {error}");
+                    problem("mappings", text);
+                }
+            }
+            let weights = mapping.destinations.iter().map(|it| u32::from(it.weight));
+            if weights.clone().any(|weight| weight > 100) {
+                problem(
+                    "mappings",
+                    format!("a weight in the mapping of \"{source}\" is above 100"),
+                );
+            }
+        }
+        for import in self.accounts.iter().flat_map(|account| &account.imports) {
+            if let Err(error) = import.renaming() {
+                let (subject, account) = (&import.subject, &import.account);
+                problem(
+                    "accounts",
+                    format!("import of \"{subject}\" from account \"{account}\": {error}"),
+                );
+            }
+        }
     }
 
     /// Whether there are users or keys in any account.

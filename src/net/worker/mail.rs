@@ -102,6 +102,11 @@ impl Worker {
         if self.settings.options.address_limits.is_on() {
             self.count_at_addresses();
         }
+        if !Arc::ptr_eq(&old.broker, &self.settings.broker) {
+            for (_, connection) in &mut self.connections {
+                self.engine.replan(&mut connection.peer);
+            }
+        }
         if inform {
             self.inform();
         }

@@ -1,0 +1,98 @@
+//! What accounts share, as far as one subscription or one publish is concerned: shadows, and mappings.
+
+use super::{ClientPeer, Engine, Peer};
+use crate::proto::frame::{Frame, Publish};
+use crate::sublist::SubRef;
+
+impl Engine {
+    /// Goes over, with one peer, to what the accounts share and map in another configuration.
+    pub fn replan(&mut self, peer: &mut Peer) {
+        #[expect(
+            irrefutable_let_patterns,
+            reason = "clients are not the only role for long"
+        )]
+        let Peer::Client(peer) = peer else { return };
+        peer.maybe_mapped = true;
+        let Some(account) = self.broker.account(peer.account).cloned() else {
+            return;
+        };
+        let mut subject = Vec::new();
+        for sub in self.subscriptions.all_of(peer.conn) {
+            self.lift_shadows(sub);
+            let Some(subscription) = self.subscriptions.get(sub) else {
+                continue;
+            };
+            if let Some(node) = subscription.node {
+                subject.clear();
+                account.subject_of(node, &mut subject);
+                self.cast_shadows(peer.account, sub, &subject);
+            }
+        }
+    }
+
+    /// Has a new subscription of an account found where the account's imported streams are published.
+    pub(super) fn cast_shadows(&mut self, home: u32, sub: SubRef, subject: &[u8]) {
+        let plan = self.broker.plan(home);
+        for import in plan.map(|plan| plan.streams.as_slice()).unwrap_or_default() {
+            let Some(wanted) = import.renaming.wanted_there(subject) else {
+                continue;
+            };
+            let (Some(account), Some(subscription)) = (
+                self.broker.account(import.account),
+                self.subscriptions.get(sub),
+            ) else {
+                continue;
+            };
+            let queue = subscription.queue.clone();
+            let shadows = &mut self.subscriptions.shadows;
+            let shadow = shadows.cast(sub, home, import.account, &import.renaming);
+            let node = account.subscribe(&wanted, queue.as_deref(), shadow);
+            self.subscriptions.shadows.place(shadow, node);
+        }
+    }
+
+    /// Ends the shadows of a subscription, which itself still exists.
+    fn lift_shadows(&mut self, sub: SubRef) {
+        if self.subscriptions.shadows.is_empty() {
+            return;
+        }
+        let queue = self.subscriptions.get(sub).and_then(|it| it.queue.clone());
+        self.end_shadows(sub, queue.as_deref());
+    }
+
+    /// Ends the shadows of a subscription in this group.
+    pub(super) fn end_shadows(&mut self, sub: SubRef, queue: Option<&[u8]>) {
+        for (shadow, gone) in self.subscriptions.shadows.lift(sub) {
+            if let (Some(account), Some(node)) = (self.broker.account(gone.account), gone.node) {
+                account.unsubscribe(node, queue, shadow, &mut self.scratch);
+            }
+        }
+    }
+
+    /// The publish that the account's mappings make of a frame, if they do; its subject goes into `mapped`.
+    #[cold]
+    pub(super) fn remap<'b>(
+        &mut self,
+        peer: &mut ClientPeer,
+        frame: &Frame<'b>,
+        mapped: &'b mut Vec<u8>,
+    ) -> Option<Publish<'b>> {
+        let plan = self.broker.plan(peer.account);
+        let mappings = plan.map(|plan| &plan.mappings);
+        let Some(mappings) = mappings.filter(|it| !it.is_empty()) else {
+            peer.maybe_mapped = false;
+            return None;
+        };
+        let Frame::Publish(publish) = frame else {
+            return None;
+        };
+        mapped.clear();
+        mappings
+            .apply(publish.subject, &mut self.rng, mapped)
+            .then_some(Publish {
+                subject: mapped,
+                line: None,
+                ..*publish
+            })
+    }
+}
