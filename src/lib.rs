@@ -25,7 +25,9 @@
 
 pub mod broker;
 mod cause;
+pub mod certificate;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod id;

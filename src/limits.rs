@@ -141,3 +141,7 @@ pub const VERIFIED_LIFE: Duration = Duration::from_secs(60);
 pub const LOGGED_NAME_BYTES_MAX: usize = 256;
 /// Bytes of TLS that one connection keeps because more has to come: a record, or a message of a handshake.
 pub const TLS_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Steps of TLS handshakes that a worker does in one turn: each takes as long as thousands of messages.
+pub const HANDSHAKES_PER_TURN: usize = 4;
+/// The window in which `connection_rate_limit` counts.
+pub const TLS_RATE_WINDOW: Duration = Duration::from_secs(1);

@@ -87,6 +87,7 @@ fn load(flags: &Flags) -> Result<Loaded, String> {
 )]
 fn check(flags: &Flags) -> Result<(), String> {
     let loaded = load(flags)?;
+    Server::check(&loaded.options).map_err(|error| error.to_string())?;
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }

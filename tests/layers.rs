@@ -9,7 +9,16 @@ use std::path::{Path, PathBuf};
 /// The layers, from the bottom: which modules each one holds.
 const LAYERS: &[&[&str]] = &[
     &[
-        "subject", "limits", "clock", "rng", "id", "nkey", "stats", "log", "cause",
+        "certificate",
+        "subject",
+        "limits",
+        "clock",
+        "rng",
+        "id",
+        "nkey",
+        "stats",
+        "log",
+        "cause",
     ],
     &["proto", "sublist", "config"],
     &["session", "broker"],
@@ -22,7 +31,15 @@ const LAYERS: &[&[&str]] = &[
 const STRANGERS: &[(&str, &str)] = &[("session", "broker")];
 
 /// Modules that take bytes, values and `now`, and do no I/O.
-const SANS_IO: &[&str] = &["proto", "subject", "sublist", "session", "broker", "engine"];
+const SANS_IO: &[&str] = &[
+    "certificate",
+    "proto",
+    "subject",
+    "sublist",
+    "session",
+    "broker",
+    "engine",
+];
 
 /// What [`SANS_IO`] modules must not name.
 const IO: &[&str] = &[

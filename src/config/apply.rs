@@ -14,6 +14,7 @@ use super::options::{
 use super::report::{Report, set};
 use super::table::Block;
 use super::value::{Data, Entry, Map};
+use crate::clock;
 use crate::limits;
 
 mod accounts;
@@ -502,12 +503,15 @@ fn moment(report: &mut Report, entry: &Entry) -> Option<SystemTime> {
         report.string(entry)?;
         return None;
     };
+    if text.eq_ignore_ascii_case("build") {
+        return Some(clock::build_time());
+    }
     let seconds = super::number::unix_seconds(text);
     if seconds.is_none() {
         report.error(
             &entry.at,
             format!(
-                "{} must be a date since 1970 such as 2026-01-31T00:00:00Z",
+                "{} must be a date since 1970 such as 2026-01-31T00:00:00Z, or build",
                 entry.key
             ),
         );

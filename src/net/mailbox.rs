@@ -12,6 +12,7 @@ use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 
 use super::addresses::Place;
+use super::tls::TlsContexts;
 use crate::broker::Broker;
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub auth: Arc<Authenticator>,
     /// The accounts that they come into, in the same order.
     pub broker: Arc<Broker>,
+    /// Certificates, keys and what else TLS needs.
+    pub tls: Arc<TlsContexts>,
 }
 
 /// Something for a worker to do.

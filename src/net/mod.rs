@@ -10,22 +10,8 @@ mod outlet;
 mod outlets;
 pub mod shared;
 mod timers;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "listeners and routes upgrade their connections next"
-    )
-)]
 pub mod tls;
 mod trace;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "listeners and routes upgrade their connections next"
-    )
-)]
 mod transport;
 pub mod verifier;
 pub mod worker;

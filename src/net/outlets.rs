@@ -129,6 +129,14 @@ impl Outlets {
         self.doom(conn, reason);
     }
 
+    /// Drops what is queued for a connection whose handshake is not done, and will not be: it cannot be sent.
+    pub(super) fn forget_unsendable(&mut self, conn: u32) {
+        let outlet = self.slots.get_mut(conn as usize).and_then(Option::as_mut);
+        if let Some(outlet) = outlet.filter(|outlet| outlet.transport.is_handshaking()) {
+            outlet.discard(&mut self.pool);
+        }
+    }
+
     /// Gives memory back that a crowd needed, when all have left.
     pub(super) fn shrink(&mut self) {
         self.slots = Vec::new();

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::addresses::{Addresses, Place};
 use super::mailbox::{Command, Mailbox};
+use super::tls::HandshakeRate;
 use super::verifier::Verifier;
 use crate::config::options::AddressLimits;
 use crate::log::Logger;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub addresses: Mutex<Addresses>,
     /// Connections that were refused because of their address.
     pub address_refusals: AtomicUsize,
+    /// Counts the handshakes that clients start.
+    pub tls_rate: HandshakeRate,
     /// Checks passwords.
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.

@@ -12,6 +12,12 @@ use std::time::Instant;
 pub(super) enum Purpose {
     /// CONNECT should have come by now.
     Connect,
+    /// The handshake should be over by now.
+    Handshake,
+    /// Whoever has not begun a handshake by now will not.
+    HandshakeChoice,
+    /// Whoever has not begun a handshake by now gets INFO first.
+    HandshakeFirst,
     /// Keepalive.
     Ping,
     /// Reading goes on, though a consumer has not drained.

@@ -51,6 +51,7 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Bytes that a buffer must have for [`Transport::read`] on a session.
+    #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) const READ_BYTES_MIN: usize = Session::READ_BYTES_MIN;
 
     /// A transport without TLS.
@@ -79,6 +80,7 @@ impl Transport {
     /// # Errors
     ///
     /// If `host` is no name that a certificate could have; if the socket fails.
+    #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) fn connect(&mut self, config: &TlsClient, host: &str) -> io::Result<()> {
         let mut session = Box::new(Session::client(config, host)?);
         session.start(&self.socket)?;

@@ -274,7 +274,7 @@ mod tests {
             pass: Some(password.into()),
             ..Connect::default()
         };
-        match Authenticator::new(&options).judge(&connect, None) {
+        match Authenticator::new(&options).judge(&connect, None, None) {
             Verdict::Verify(challenge) => challenge,
             other => panic!("{other:?}"),
         }

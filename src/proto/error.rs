@@ -34,6 +34,8 @@ pub mod text {
     pub const SUBJECT: &str = "Invalid Subject";
     /// A subject that a pedantic client should not publish to.
     pub const PUBLISH_SUBJECT: &str = "Invalid Publish Subject";
+    /// Too many TLS handshakes a second.
+    pub const TLS_RATE: &str = "Connection throttling is active. Please try again later.";
 }
 
 /// Why bytes are not an operation.

@@ -47,6 +47,8 @@ pub struct ClientInfo<'a> {
     pub auth_required: bool,
     /// Bytes of headers and payload in a message, where that is less than for others.
     pub max_payload: Option<usize>,
+    /// It came with TLS before it was told whether it needs that.
+    pub over_tls: bool,
     /// A challenge for key users.
     pub nonce: Option<&'a str>,
     /// Lame duck notice.
@@ -72,9 +74,9 @@ impl ServerInfo {
         object.raw("port", self.port);
         object.raw("headers", self.headers);
         object.flag("auth_required", client.auth_required);
-        object.flag("tls_required", self.tls_required);
+        object.flag("tls_required", self.tls_required || client.over_tls);
         object.flag("tls_verify", self.tls_verify);
-        object.flag("tls_available", self.tls_available);
+        object.flag("tls_available", self.tls_available && !client.over_tls);
         let max_payload = client
             .max_payload
             .map_or(self.max_payload, |max| max.min(self.max_payload));

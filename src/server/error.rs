@@ -5,6 +5,7 @@ use std::{fmt, io};
 
 use crate::cause::cause;
 use crate::log::LogError;
+use crate::net::tls::TlsError;
 
 /// Why a server could not start.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum ServerError {
         /// What the system says.
         cause: io::Error,
     },
+    /// What a `tls` block names cannot be used.
+    Tls(TlsError),
     /// The system refuses what a server needs: a thread, a descriptor.
     System(io::Error),
 }
@@ -57,12 +60,19 @@ impl fmt::Display for ServerError {
                     cause(error)
                 )
             }
+            ServerError::Tls(error) => error.fmt(f),
             ServerError::System(error) => write!(f, "cannot start: {}", cause(error)),
         }
     }
 }
 
 impl std::error::Error for ServerError {}
+
+impl From<TlsError> for ServerError {
+    fn from(error: TlsError) -> Self {
+        ServerError::Tls(error)
+    }
+}
 
 impl From<io::Error> for ServerError {
     fn from(error: io::Error) -> Self {

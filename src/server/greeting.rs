@@ -1,9 +1,12 @@
 //! What the log says of a server that starts.
 
+use std::time::SystemTime;
+
 use super::{Setup, missing};
+use crate::clock;
 use crate::config::options::{Options, Secret};
 use crate::limits;
-use crate::log::{info, warn};
+use crate::log::{Logger, info, warn};
 use crate::proto::info::PROTOCOL_VERSION;
 
 /// Logs who starts here, by what configuration, and what is doubtful about that, in the reference server's order.
@@ -37,8 +40,51 @@ pub(super) fn greet(setup: &Setup, server_id: &str) {
         let text = "are generally discouraged and could lead to poor performance";
         warn!(log, "Maximum payloads over {advised}.00 MB {text}");
     }
+    warn_of_the_clock(log, options, SystemTime::now());
     for text in missing::without_effect(options) {
         warn!(log, "{text}");
+    }
+}
+
+/// Logs that the clock is behind, where that matters: no certificate would be valid yet.
+fn warn_of_the_clock(log: &Logger, options: &Options, now: SystemTime) {
+    let uses_tls = options.tls.is_some() || options.cluster.tls.is_some();
+    if !uses_tls || now >= clock::build_time() {
+        return;
+    }
+    match options.clock_floor {
+        Some(_) => warn!(
+            log,
+            "The clock is behind this program's build date: certificates are judged by clock_floor until it is set"
+        ),
+        None => warn!(
+            log,
+            "The clock is behind this program's build date: certificates may seem not valid yet; see clock_floor"
+        ),
+    }
+}
+
+/// Logs what clients may or must do about TLS.
+pub(super) fn announce_tls(log: &Logger, options: &Options) {
+    let Some(tls) = &options.tls else {
+        return;
+    };
+    if options.takes_plain_clients() {
+        info!(log, "TLS available for client connections");
+    } else {
+        info!(log, "TLS required for client connections");
+    }
+    if tls.handshake_first.is_always() {
+        let text = "option will fail to connect";
+        warn!(
+            log,
+            "Clients that are not using \"TLS Handshake First\" {text}"
+        );
+    }
+    let is_open = !options.has_users() && options.user.is_none() && options.auth_token.is_none();
+    if tls.verify && options.takes_plain_clients() && is_open {
+        let text = "clients without TLS are let in without a certificate";
+        warn!(log, "allow_non_tls beside verify: {text}");
     }
 }
 

@@ -87,6 +87,7 @@ impl LameDuck {
             info,
             auth: Arc::clone(auth),
             broker: Arc::clone(broker),
+            tls: Arc::clone(&state.settings.tls),
         });
         distribute(&self.shared, &self.control, &state.settings, true);
         Arc::clone(&state.settings)

@@ -4,15 +4,6 @@
 
 use crate::config::options::{Options, WriteTimeout};
 
-/// What a server must not start without: whoever asks for it relies on it.
-pub(super) fn refused(options: &Options) -> Vec<String> {
-    let asked = [("tls", options.tls.is_some())];
-    let asked = asked.iter().filter(|(_, is_asked)| *is_asked);
-    asked
-        .map(|(what, _)| format!("this version of midge does not have {what} yet"))
-        .collect()
-}
-
 /// What a server works without, less well observed or alone.
 pub(super) fn without_effect(options: &Options) -> Vec<String> {
     let has_http = options.http_port.is_some() || options.https_port.is_some();

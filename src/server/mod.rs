@@ -9,6 +9,7 @@ mod greeting;
 mod lame_duck;
 mod missing;
 mod reload;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,13 +22,14 @@ use std::thread::{self, JoinHandle};
 
 use crate::broker::Broker;
 use crate::config::Loaded;
-use crate::config::options::{LogFormat, Options};
+use crate::config::options::{LogFormat, Options, TlsConfig};
 use crate::id;
 use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::shared::Shared;
+use crate::net::tls::{HandshakeRate, TlsContexts};
 use crate::net::verifier::Verifier;
 use crate::net::worker::Worker;
 use crate::proto::info::ServerInfo;
@@ -54,6 +56,8 @@ pub struct Server {
 struct State {
     settings: Arc<Settings>,
     files: Files,
+    /// Present while files are watched; dropping it ends that.
+    watch: Option<Sender<()>>,
 }
 
 /// A server to start, and what it should know beside its options.
@@ -70,6 +74,18 @@ pub struct Setup {
 }
 
 impl Server {
+    /// Whether a server could start with these options, as far as that can be told without starting: the files that
+    /// TLS needs are loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Option`] and [`ServerError::Tls`]
+    pub fn check(options: &Options) -> Result<(), ServerError> {
+        check(options)?;
+        TlsContexts::load(options)?;
+        Ok(())
+    }
+
     /// Starts a server that logs where the options say.
     ///
     /// # Errors
@@ -122,6 +138,7 @@ impl Server {
             heartbeat,
             ..
         } = setup;
+        let tls = Arc::new(TlsContexts::load(&options)?);
         let listener = listen(&options)?;
         let addr = listener.local_addr()?;
         let descriptors = raise_descriptor_limit();
@@ -138,6 +155,7 @@ impl Server {
             slow_consumers: AtomicUsize::new(0),
             addresses: Mutex::default(),
             address_refusals: AtomicUsize::new(0),
+            tls_rate: HandshakeRate::default(),
             verifier: Verifier::default(),
             buffered: AtomicUsize::new(0),
         });
@@ -153,6 +171,7 @@ impl Server {
             info,
             broker: Arc::new(broker),
             auth: Arc::new(auth),
+            tls,
         });
         let (acceptor, control) = Acceptor::new(
             listener,
@@ -164,6 +183,7 @@ impl Server {
         let state = State {
             settings: Arc::clone(&settings),
             files,
+            watch: None,
         };
         let mut server = Server {
             addr,
@@ -179,8 +199,10 @@ impl Server {
             server.spawn(format!("worker-{index}"), move || worker.run())?;
         }
         server.spawn("control".into(), move || acceptor.run())?;
+        server.watch_files(&mut lock(&server.state))?;
         let log = &server.shared.log;
         info!(log, "Listening for client connections on {addr}");
+        greeting::announce_tls(log, &settings.options);
         info!(log, "Server is ready");
         if let Some(dir) = &ports_file_dir {
             lock(&server.state).files.write_ports(dir, addr, log);
@@ -234,6 +256,7 @@ impl Server {
 
     fn shut_down(&mut self) {
         self.lame_duck = None;
+        lock(&self.state).watch = None;
         if !self.control.stop() {
             return;
         }
@@ -315,6 +338,9 @@ fn server_info(options: &Options, server_id: String, port: u16) -> ServerInfo {
         port,
         headers: !options.no_header_support,
         max_payload: options.max_payload,
+        tls_required: options.tls.is_some() && !options.takes_plain_clients(),
+        tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
+        tls_available: options.tls.is_some() && options.takes_plain_clients(),
         ..ServerInfo::default()
     }
 }
@@ -326,7 +352,12 @@ fn check(options: &Options) -> Result<(), ServerError> {
     if let Some(workers) = options.workers.filter(|it| !(1..=max).contains(it)) {
         problems.push(format!("workers ({workers}) must be between 1 and {max}"));
     }
-    problems.extend(missing::refused(options));
+    let has_no_certificate = |tls: &TlsConfig| tls.certs.is_empty();
+    if options.tls.as_ref().is_some_and(has_no_certificate) && !options.allow_non_tls {
+        let text = "a tls block without a certificate lets no client in: it needs cert_file and key_file, or \
+                    allow_non_tls where a proxy does TLS";
+        problems.push(text.into());
+    }
     if problems.is_empty() {
         Ok(())
     } else {

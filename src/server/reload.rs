@@ -9,6 +9,7 @@ use crate::config::options::Options;
 use crate::config::{self, Changes, Loaded};
 use crate::log::{info, warn};
 use crate::net::mailbox::Settings;
+use crate::net::tls::TlsContexts;
 
 /// Options that say who may come in and do what. Those who are in already are judged anew.
 const CREDENTIALS: [&str; 7] = [
@@ -41,6 +42,7 @@ impl Server {
             ReloadError::Options(refused.iter().map(ToString::to_string).collect())
         })?;
         // What can fail comes first.
+        let tls = TlsContexts::load(&options).map_err(ServerError::Tls)?;
         let pid_file = options.pid_file.as_deref();
         let pid_file = pid_file.filter(|_| changes.has("pid_file"));
         if let Some(path) = pid_file {
@@ -52,7 +54,8 @@ impl Server {
             }
             return Err(error.into());
         }
-        self.apply(&mut state, options, &changes);
+        self.apply(&mut state, options, Arc::new(tls), &changes);
+        self.watch_files(&mut state).map_err(ServerError::System)?;
         for warning in &warnings {
             warn!(self.shared.log, "{warning}");
         }
@@ -82,7 +85,7 @@ impl Server {
             .map_err(ServerError::Log)
     }
 
-    fn apply(&self, state: &mut State, options: Options, changes: &Changes) {
+    fn apply(&self, state: &mut State, options: Options, tls: Arc<TlsContexts>, changes: &Changes) {
         if changes.has("ports_file_dir") {
             let log = &self.shared.log;
             state.files.remove_ports(log);
@@ -104,6 +107,7 @@ impl Server {
             info,
             auth,
             broker,
+            tls,
         });
         distribute(&self.shared, &self.control, &state.settings, false);
     }

@@ -230,6 +230,8 @@ pub enum CloseReason {
     ServerShutdown,
     /// `no_responders` without `headers`.
     NoResponders,
+    /// No TLS session came about.
+    TlsHandshakeFailure,
 }
 
 impl CloseReason {
@@ -296,6 +298,7 @@ impl fmt::Display for CloseReason {
             CloseReason::ControlLine => "Maximum Control Line Exceeded",
             CloseReason::ServerShutdown => "Server Shutdown",
             CloseReason::NoResponders => "No Responders Requires Headers",
+            CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! nkey given, and there are key users ─► signature of the nonce
+//! certificates name users ─► the user that the certificate names, with its password if it has one
 //! nothing given ─► no_auth_user, if there is one
 //! user given, and there are users ─► that user's password
 //! else ─► the token, else the single user
@@ -10,6 +11,7 @@
 //! The first line that applies decides; there is no second chance. Computing a password hash takes a tenth of a second
 //! and more, so that is left to the caller: a [`Challenge`] goes out, and the answer comes back to the session.
 
+mod certificate;
 mod review;
 
 use std::collections::HashMap;
@@ -17,8 +19,12 @@ use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
 
+pub use certificate::Mapped;
+
+use self::certificate::Mapping;
 use super::permissions::Rules;
 use super::signature::{self, Flaw};
+use crate::certificate::Certificate;
 use crate::config::options::{AccountLimits, ConnectionType, Options, Permissions, Secret};
 use crate::nkey;
 use crate::proto::connect::Connect;
@@ -168,6 +174,8 @@ pub struct Authenticator {
     open: Arc<Identity>,
     /// Whether the first INFO says that credentials are needed.
     announced: bool,
+    /// How certificates name users, where they do.
+    mapping: Option<Mapping>,
     /// A hash to compute for a user that does not exist, so that it takes as long as for one that does.
     decoy: Option<Secret>,
 }
@@ -235,6 +243,7 @@ impl Authenticator {
             open: people.identity(GLOBAL, Who::Anyone, None),
             announced: options.no_auth_user.is_none(),
             decoy,
+            mapping: None,
             accounts: Vec::new(),
             users,
             nkeys,
@@ -247,6 +256,10 @@ impl Authenticator {
             None if auth.has_only_system_users() => Nameless::Open,
             _ => Nameless::Nobody,
         };
+        let maps = options.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        if maps && !auth.users.is_empty() {
+            auth.mapping = Some(Mapping::new(auth.users.keys().map(String::as_str)));
+        }
         auth.accounts = accounts;
         auth
     }
@@ -288,9 +301,29 @@ impl Authenticator {
         matches!(self.nameless, Nameless::Open | Nameless::User(_))
     }
 
-    /// Judges the credentials of a CONNECT. `nonce` is what INFO gave to sign.
+    /// Whether a client is who its certificate says.
     #[must_use]
-    pub fn judge(&self, connect: &Connect, nonce: Option<&[u8]>) -> Verdict {
+    pub fn maps_certificates(&self) -> bool {
+        self.mapping.is_some()
+    }
+
+    /// Which user a certificate names; `None` where that does not count.
+    #[must_use]
+    pub fn map(&self, certificate: Option<&Certificate>) -> Option<Mapped> {
+        let mapping = self.mapping.as_ref()?;
+        let is_user = |name: &str| self.users.get(name).is_some_and(|it| it.takes_standard);
+        Some(mapping.find(certificate, is_user))
+    }
+
+    /// Judges the credentials of a CONNECT. `nonce` is what INFO gave to sign; `certificate` is what the client has
+    /// shown, verified.
+    #[must_use]
+    pub fn judge(
+        &self,
+        connect: &Connect,
+        nonce: Option<&[u8]>,
+        certificate: Option<&Certificate>,
+    ) -> Verdict {
         if !self.is_required() {
             return Verdict::Accepted(Arc::clone(&self.open));
         }
@@ -303,6 +336,12 @@ impl Authenticator {
             };
         }
         let password = connect.pass.as_deref().unwrap_or_default();
+        if let Some(mapped) = self.map(certificate) {
+            return match mapped.user.and_then(|user| self.users.get(&user)) {
+                Some(login) => self.judge_password(Some(login), password),
+                None => Verdict::Refused(None),
+            };
+        }
         match (&connect.user, &connect.auth_token, &connect.pass) {
             (None, None, None) => {
                 return match &self.nameless {
@@ -331,6 +370,9 @@ impl Authenticator {
     /// Judges a client whose first operation is not CONNECT.
     #[must_use]
     pub fn judge_nameless(&self) -> Verdict {
+        if self.maps_certificates() {
+            return Verdict::Refused(None);
+        }
         match &self.nameless {
             Nameless::Open => Verdict::Accepted(Arc::clone(&self.open)),
             // Whoever's password is a hash cannot be logged in with the hash for a password.

@@ -10,6 +10,7 @@ use super::auth::{Authenticator, Challenge, Identity, Review, Verdict, Who};
 use super::keepalive::Keepalive;
 use super::permissions::{Admission, Guard};
 use super::signature::Flaw;
+use crate::certificate::Certificate;
 use crate::config::options::Options;
 use crate::limits;
 use crate::log::quote;
@@ -60,6 +61,10 @@ pub struct Client {
     max_payload: usize,
     /// What INFO gave it to sign.
     nonce: Option<Box<[u8]>>,
+    /// It came with TLS before INFO.
+    over_tls: bool,
+    /// Its certificate, where that says who it is.
+    certificate: Option<Box<Certificate>>,
     login: Login,
 }
 
@@ -108,6 +113,8 @@ impl Client {
             identity: None,
             max_payload: usize::MAX,
             nonce: None,
+            over_tls: false,
+            certificate: None,
             login: Login::Idle,
         }
     }
@@ -127,6 +134,22 @@ impl Client {
     /// Gives it this to sign, to be told in the greeting.
     pub fn set_nonce(&mut self, nonce: &str) {
         self.nonce = Some(nonce.as_bytes().into());
+    }
+
+    /// Notes that it has come with TLS before INFO.
+    pub fn set_over_tls(&mut self) {
+        self.over_tls = true;
+    }
+
+    /// Notes the certificate that it has shown, which has been verified.
+    pub fn set_certificate(&mut self, certificate: Option<Certificate>) {
+        self.certificate = certificate.map(Box::new);
+    }
+
+    /// The certificate that says who it is, if one does.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_deref()
     }
 
     /// Appends an INFO because something in it changed, if this client can take one at any time.
@@ -321,7 +344,11 @@ impl Client {
         let verdict = match verdict {
             // The configuration changed meanwhile: whom it let in then may not be let in now.
             Verdict::Accepted(identity) if !context.auth.has_issued(&identity) => {
-                context.auth.judge(&self.connect, self.nonce.as_deref())
+                context.auth.judge(
+                    &self.connect,
+                    self.nonce.as_deref(),
+                    self.certificate.as_deref(),
+                )
             }
             verdict => verdict,
         };
@@ -357,7 +384,7 @@ impl Client {
         let review = match &self.identity {
             Some(held) => {
                 let (auth, nonce) = (context.auth, self.nonce.as_deref());
-                auth.review(old, held, &self.connect, nonce)
+                auth.review(old, held, &self.connect, nonce, self.certificate.as_deref())
             }
             // It did as it liked so far, without a name.
             None if context.auth.is_required() && !old.is_required() => {
@@ -471,7 +498,10 @@ impl Client {
         connect
             .merge(json)
             .map_err(|_| CloseReason::ProtocolViolation)?;
-        let verdict = context.auth.judge(connect, self.nonce.as_deref());
+        let verdict =
+            context
+                .auth
+                .judge(connect, self.nonce.as_deref(), self.certificate.as_deref());
         self.on_verdict(verdict, context)
     }
 
@@ -530,6 +560,7 @@ impl Client {
         let client = ClientInfo {
             client_id: self.id,
             client_ip: &ip,
+            over_tls: self.over_tls,
             max_payload: self.identity.as_ref().and_then(|it| it.max_payload),
             ..info
         };

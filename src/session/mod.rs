@@ -11,7 +11,7 @@ mod permissions;
 mod signature;
 
 pub use action::{Action, CloseReason, Violation};
-pub use auth::{AccountEntry, Authenticator, Challenge, Identity, Review, Verdict, Who};
+pub use auth::{AccountEntry, Authenticator, Challenge, Identity, Mapped, Review, Verdict, Who};
 pub use client::{Client, Context};
 pub use keepalive::{Beat, Keepalive};
 pub use permissions::{Admission, Guard, Rules};

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::tls::Tls;
 use super::{DEADLINE, ESCAPED_MAX, QUIET, escaped, wait_for};
 
 /// One TCP connection to a server, and what it has sent that no expectation has used up.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// What everything goes through, once it was upgraded.
+    tls: Option<Box<rustls::ClientConnection>>,
     unread: Vec<u8>,
     at_end: bool,
     pings: PingFilter,
@@ -25,6 +28,7 @@ impl Connection {
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Connection {
             stream,
+            tls: None,
             unread: Vec::new(),
             at_end: false,
             pings: PingFilter::default(),
@@ -44,11 +48,25 @@ impl Connection {
         &self.stream
     }
 
+    /// Goes on with TLS.
+    ///
+    /// # Errors
+    ///
+    /// What the handshake failed for.
+    pub(crate) fn upgrade(&mut self, tls: &Tls) -> std::io::Result<()> {
+        self.tls = Some(Box::new(tls.connect(&self.stream)?));
+        Ok(())
+    }
+
     /// Sends all of `bytes`.
     ///
     /// A server that has closed the connection is not an error here: what comes back is what a test looks at.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        if let Err(error) = self.stream.write_all(bytes) {
+        let sent = match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).write_all(bytes),
+        };
+        if let Err(error) = sent {
             let gone = matches!(
                 error.kind(),
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
@@ -217,7 +235,11 @@ impl Connection {
             self.stream
                 .set_read_timeout(Some(left))
                 .expect("a read timeout above zero is valid");
-            match self.stream.read(&mut part) {
+            let read = match &mut self.tls {
+                None => self.stream.read(&mut part),
+                Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).read(&mut part),
+            };
+            match read {
                 Ok(0) => self.end(),
                 Ok(n) => {
                     let part = part.get(..n).unwrap_or(&[]);

@@ -10,6 +10,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use std::ffi::OsString;
 use std::fmt;

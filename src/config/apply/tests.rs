@@ -310,10 +310,17 @@ fn tls_blocks_are_checked_without_opening_a_file() {
             "cipher_suites: []",
             "1:5: error parsing tls config, 'cipher_suites' cannot be empty",
         ),
-        ("cipher_suites: [x]", "1:21: unrecognized cipher x"),
+        (
+            "cipher_suites: [x]",
+            "1:21: unrecognized cipher x; this server has TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, \
+             TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
+             TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, \
+             TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
+             TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
         (
             "curve_preferences: [x]",
-            "1:25: unrecognized curve preference x",
+            "1:25: unrecognized curve preference x; this server has X25519, CurveP256, CurveP384",
         ),
         (
             "min_version: \"1.1\"",

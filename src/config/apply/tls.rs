@@ -49,9 +49,9 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
         }
         "insecure" => set(&mut tls.insecure, boolean(report, entry)),
         "timeout" => set(&mut tls.timeout, report.seconds(entry)),
-        "cipher_suites" => tls.cipher_suites = names(report, entry, "cipher", &[SUITES, WEAK_SUITES]),
+        "cipher_suites" => tls.cipher_suites = names(report, entry, "cipher", SUITES, FOREIGN_SUITES, WEAK_SUITES),
         "allow_insecure_cipher_suites" => set(&mut tls.allow_insecure_cipher_suites, boolean(report, entry)),
-        "curve_preferences" => tls.curve_preferences = names(report, entry, "curve preference", &[CURVES]),
+        "curve_preferences" => tls.curve_preferences = names(report, entry, "curve preference", CURVES, FOREIGN_CURVES, &[]),
         "min_version" => set(&mut tls.min_version, min_version(report, entry)),
         "pinned_certs" => tls.pinned_certs = pinned_certs(report, entry),
         "handshake_first" => set(&mut tls.handshake_first, handshake_first(report, entry)),
@@ -74,16 +74,16 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
         (None, None) => {}
     }
     let is_weak = |name: &&String| WEAK_SUITES.contains(&name.as_str());
-    let weak: Vec<_> = tls
-        .cipher_suites
-        .iter()
-        .filter(is_weak)
-        .map(String::as_str)
-        .collect();
+    let weak = tls.cipher_suites.iter().filter(is_weak);
+    let weak = weak.map(String::as_str).collect::<Vec<_>>().join(", ");
     if !weak.is_empty() && !tls.allow_insecure_cipher_suites {
         let reason =
             "insecure cipher suites configured without 'allow_insecure_cipher_suites' option set";
-        report.error(&entry.at, format!("{reason}: {}", weak.join(", ")));
+        report.error(&entry.at, format!("{reason}: {weak}"));
+    } else if !weak.is_empty() {
+        let has = SUITES.join(", ");
+        let text = format!("cipher suite {weak} is not supported by this server; it has {has}");
+        report.error(&entry.at, text);
     }
     Some(tls)
 }
@@ -111,8 +111,16 @@ fn boolean(report: &mut Report, entry: &Entry) -> Option<bool> {
     Some(flag)
 }
 
-/// Names that must be among the known ones.
-fn names(report: &mut Report, entry: &Entry, what: &str, known: &[&[&str]]) -> Vec<String> {
+/// Names that must be among those that are supported. Those of `foreign` are known elsewhere; those of `weak` are for
+/// the caller to judge.
+fn names(
+    report: &mut Report,
+    entry: &Entry,
+    what: &str,
+    supported: &[&str],
+    foreign: &[&str],
+    weak: &[&str],
+) -> Vec<String> {
     let Some(texts) = report.texts(entry) else {
         return Vec::new();
     };
@@ -122,15 +130,25 @@ fn names(report: &mut Report, entry: &Entry, what: &str, known: &[&[&str]]) -> V
             format!("error parsing tls config, '{}' cannot be empty", entry.key),
         );
     }
+    let has = supported.join(", ");
     let mut names = Vec::new();
     for (text, at) in texts {
-        match known
-            .iter()
-            .flat_map(|names| names.iter())
-            .find(|name| text.eq_ignore_ascii_case(name))
-        {
-            Some(name) => names.push(name.to_string()),
-            None => report.error(at, format!("unrecognized {what} {text}")),
+        let is_it = |name: &&&str| text.eq_ignore_ascii_case(name);
+        if let Some(name) = supported.iter().chain(weak).find(is_it) {
+            names.push(name.to_string());
+        } else if let Some(name) = foreign.iter().find(is_it) {
+            let what = if what == "cipher" {
+                "cipher suite"
+            } else {
+                what
+            };
+            let text = format!("{what} {name} is not supported by this server; it has {has}");
+            report.error(at, text);
+        } else {
+            report.error(
+                at,
+                format!("unrecognized {what} {text}; this server has {has}"),
+            );
         }
     }
     names
@@ -198,7 +216,7 @@ fn handshake_first(report: &mut Report, entry: &Entry) -> Option<HandshakeFirst>
     }
 }
 
-/// Cipher suites that are considered secure, by the names the reference server knows.
+/// Cipher suites that there are, by the names the reference server knows.
 const SUITES: &[&str] = &[
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",
@@ -206,16 +224,20 @@ const SUITES: &[&str] = &[
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];
+
+/// Cipher suites that the reference server has beside them.
+const FOREIGN_SUITES: &[&str] = &[
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
 
-/// Cipher suites that are not.
+/// Cipher suites that are known to be weak.
 const WEAK_SUITES: &[&str] = &[
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
@@ -231,13 +253,13 @@ const WEAK_SUITES: &[&str] = &[
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
 ];
 
-/// Key exchange groups.
-const CURVES: &[&str] = &[
+/// Key exchange groups that there are.
+const CURVES: &[&str] = &["X25519", "CurveP256", "CurveP384"];
+
+/// Key exchange groups that the reference server has beside them.
+const FOREIGN_CURVES: &[&str] = &[
     "X25519MLKEM768",
     "SecP384r1MLKEM1024",
     "SecP256r1MLKEM768",
-    "X25519",
-    "CurveP256",
-    "CurveP384",
     "CurveP521",
 ];

@@ -1,6 +1,7 @@
 //! What options must be like together, wherever each of them came from.
 
 use super::{Account, Destination, Options, host_and_port};
+use crate::certificate::Dn;
 use crate::config::duration;
 use crate::limits;
 use crate::subject::transform::Transform;
@@ -54,6 +55,7 @@ impl Options {
         if self.https_port.is_some() && self.tls.as_ref().is_none_or(|tls| tls.certs.is_empty()) {
             problem("https", "TLS cert and key required for HTTPS".into());
         }
+        self.check_tls(&mut problem);
         for (option, name, address) in [
             (
                 "client_advertise",
@@ -120,11 +122,41 @@ impl Options {
         }
     }
 
+    /// Whether clients need no TLS, though there is.
+    pub fn takes_plain_clients(&self) -> bool {
+        let is_first = self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.handshake_first.is_always());
+        self.allow_non_tls && !is_first
+    }
+
     /// Whether there are users or keys in any account.
-    fn has_users(&self) -> bool {
+    pub fn has_users(&self) -> bool {
         let own = !self.users.is_empty() || !self.nkeys.is_empty();
         let has_some = |account: &Account| !account.users.is_empty() || !account.nkeys.is_empty();
         own || self.accounts.iter().any(has_some)
+    }
+
+    /// Users that the same certificate could name: they differ in the order of their parts alone.
+    fn check_tls(&self, problem: &mut impl FnMut(&'static str, String)) {
+        if !self.tls.as_ref().is_some_and(|tls| tls.verify_and_map) {
+            return;
+        }
+        let own = self.accounts.iter().flat_map(|account| &account.users);
+        let users = own.chain(&self.users).map(|user| user.user.as_str());
+        let names: Vec<_> = users
+            .filter_map(|user| Some((Dn::parse(user)?, user)))
+            .collect();
+        let mut rest = names.as_slice();
+        while let Some(((name, user), others)) = rest.split_first() {
+            if let Some((_, other)) = others.iter().find(|(other, _)| name.is_permutation(other)) {
+                let text =
+                    format!("a certificate could be that of both users {user:?} and {other:?}");
+                problem("authorization", text);
+            }
+            rest = others;
+        }
     }
 
     /// Credentials that look as if they protected something, and do not.

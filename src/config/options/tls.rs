@@ -72,6 +72,18 @@ pub enum HandshakeFirst {
     Within(Duration),
 }
 
+impl HandshakeFirst {
+    /// Whether there is never an INFO in clear.
+    #[must_use]
+    pub fn is_always(self) -> bool {
+        match self {
+            HandshakeFirst::Always => true,
+            HandshakeFirst::Within(delay) => delay.is_zero(),
+            HandshakeFirst::Off => false,
+        }
+    }
+}
+
 impl Default for TlsConfig {
     fn default() -> Self {
         TlsConfig {

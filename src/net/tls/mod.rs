@@ -8,13 +8,21 @@
 
 mod client;
 mod clock;
+mod contexts;
 mod error;
+mod failure;
 mod files;
+mod rate;
 mod server;
 mod session;
+mod stamps;
 mod suites;
 
 pub use client::TlsClient;
+pub use contexts::TlsContexts;
 pub use error::TlsError;
+pub(super) use failure::describe_failure;
+pub use rate::HandshakeRate;
 pub use server::{Listening, TlsServer};
 pub(super) use session::Session;
+pub use stamps::Stamps;

@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 use slab::Slab;
 
+use super::handshake::Phase;
 use super::{Connection, Worker, context, slot};
 use crate::engine::{Peer, Sink as _};
 use crate::id;
@@ -49,17 +50,14 @@ impl Worker {
             id: session.id(),
         };
         debug!(self.shared.log, "{label} - Client connection created");
-        let auth = &self.settings.auth;
-        if auth.has_nkeys() {
+        if self.settings.auth.has_nkeys() {
             session.set_nonce(&id::nonce());
         }
-        let is_stranger = session.is_stranger(auth);
-        let mut greeting = Vec::new();
-        session.greet(&context(&self.settings, now), &mut greeting);
         let beat_at = now + self.settings.options.ping_interval;
         entry.insert(Connection {
             peer: Peer::client(conn, session),
             serial,
+            phase: Phase::Open,
             kept: Vec::new(),
             unfed: false,
             readable: false,
@@ -79,41 +77,48 @@ impl Worker {
             serial,
             purpose: Purpose::Ping,
         });
-        self.send(conn, &greeting);
         match refuse {
-            Some(reason) => self.end_with_text(conn, reason),
-            None if is_stranger => self.await_connect(conn, serial),
-            None => {}
+            Some(reason) => self.refuse(conn, reason),
+            None => self.welcome(conn),
         }
     }
 
-    /// Gives a stranger a while to send CONNECT. If there are too many strangers, the oldest has had its while.
-    pub(super) fn await_connect(&mut self, conn: u32, serial: u32) {
-        self.timers.set(Deadline {
-            at: self.outlets.now + self.settings.options.auth_timeout,
-            conn,
-            serial,
-            purpose: Purpose::Connect,
-        });
+    /// Notes who has yet to show that it is a client. If there are too many of those, the oldest has had its while.
+    pub(super) fn note_stranger(&mut self, conn: u32) {
+        let Some(connection) = self.connections.get(conn as usize) else {
+            return;
+        };
         let origin = Origin {
             worker: self.index,
             conn,
-            serial,
+            serial: connection.serial,
         };
-        self.strangers.push_back(origin);
+        // Mostly it was noted a moment ago, for its handshake.
+        if self.strangers.back() != Some(&origin) {
+            self.strangers.push_back(origin);
+        }
         if self.strangers.len() > limits::UNAUTHENTICATED_MAX {
             let mut strangers = mem::take(&mut self.strangers);
             strangers.retain(|&origin| self.is_overdue(origin));
-            if strangers.len() > limits::UNAUTHENTICATED_MAX {
-                if let Some(oldest) = strangers.pop_front() {
-                    self.end_with_text(oldest.conn, CloseReason::AuthenticationTimeout);
-                }
-            }
+            let surplus = strangers.len() > limits::UNAUTHENTICATED_MAX;
+            let oldest = surplus.then(|| strangers.pop_front()).flatten();
             self.strangers = strangers;
+            if let Some(oldest) = oldest {
+                self.dismiss(oldest.conn);
+            }
         }
     }
 
-    /// Whether that connection's CONNECT is still awaited.
+    /// Ends a connection that has not shown in time that it is a client.
+    fn dismiss(&mut self, conn: u32) {
+        let phase = self.connections.get(conn as usize).map(|it| it.phase);
+        match phase {
+            Some(Phase::Open) => self.end_with_text(conn, CloseReason::AuthenticationTimeout),
+            _ => self.begin_closing(conn, CloseReason::TlsHandshakeFailure),
+        }
+    }
+
+    /// Whether that connection's handshake or CONNECT is still awaited.
     pub(super) fn is_overdue(&self, origin: Origin) -> bool {
         let connection = self.connections.get(origin.conn as usize);
         connection.is_some_and(|it| {
@@ -208,6 +213,7 @@ impl Worker {
             self.engine.part(&mut connection.peer);
             self.report_closing(conn, reason);
         }
+        self.outlets.forget_unsendable(conn);
         if let Some(outlet) = self.outlets.get(conn) {
             outlet.closing = true;
             if outlet.blocked_since().is_none() {

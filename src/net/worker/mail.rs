@@ -99,6 +99,7 @@ impl Worker {
                 self.review(conn, &old.auth);
             }
         }
+        self.close_unpinned(&old);
         if self.settings.options.address_limits.is_on() {
             self.count_at_addresses();
         }

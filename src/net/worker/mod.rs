@@ -7,6 +7,7 @@
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
 //! read than one buffer takes its turn again behind the others.
 
+mod handshake;
 mod life;
 mod mail;
 mod read;
@@ -20,12 +21,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 use slab::Slab;
 
+use self::handshake::Phase;
 use super::addresses::Place;
 use super::mailbox::{Mail, Origin, Settings, WAKE};
 use super::outlets::Outlets;
 use super::shared::Shared;
 use super::timers::Timers;
 use crate::engine::{Engine, Peer};
+use crate::limits;
 use crate::rng::Rng;
 use crate::session::{CloseReason, Context};
 
@@ -37,6 +40,7 @@ const EVENTS: usize = 256;
 struct Connection {
     peer: Peer,
     serial: u32,
+    phase: Phase,
     /// Bytes that were read and not consumed: the start of an unfinished operation, or more while it pauses.
     kept: Vec<u8>,
     /// Bytes in `kept` may be fed without reading more.
@@ -77,6 +81,10 @@ pub struct Worker {
     ready: Vec<u32>,
     read_buffer: Vec<u8>,
     mail: Mail,
+    /// Steps of handshakes that this turn may still do.
+    handshakes_left: usize,
+    /// When to log how many handshakes there were too many.
+    report_rate_at: Option<Instant>,
     /// When to give spare memory back, if nothing happens until then.
     trim_at: Option<Instant>,
     /// When the server is stopping: until when clients may take what is queued for them.
@@ -110,6 +118,8 @@ impl Worker {
             ready: Vec::new(),
             read_buffer: Vec::new(),
             mail: Mail::default(),
+            handshakes_left: 0,
+            report_rate_at: None,
             trim_at: None,
             stopping: None,
             buffered: 0,
@@ -126,6 +136,7 @@ impl Worker {
         loop {
             self.sleep(&mut events);
             self.outlets.start_turn(Instant::now());
+            self.handshakes_left = limits::HANDSHAKES_PER_TURN;
             self.take_mail();
             for event in &events {
                 if event.token() != WAKE {
@@ -149,10 +160,15 @@ impl Worker {
     }
 
     fn sleep(&mut self, events: &mut Events) {
-        let wake_at = [self.timers.next(), self.trim_at, self.stopping]
-            .into_iter()
-            .flatten()
-            .min();
+        let wake_at = [
+            self.timers.next(),
+            self.trim_at,
+            self.report_rate_at,
+            self.stopping,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let mailbox = &self.shared.mailboxes[usize::from(self.index)];
         let timeout = if !self.ready.is_empty() || !mailbox.fall_asleep() {
             Some(Duration::ZERO)

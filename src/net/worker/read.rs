@@ -4,9 +4,11 @@ use std::io::ErrorKind;
 use std::mem;
 use std::time::Duration;
 
+use super::handshake::Phase;
 use super::{Worker, context};
 use crate::engine::End;
 use crate::limits;
+use crate::log::{debug, quote, warn};
 use crate::net::mailbox::Origin;
 use crate::net::timers::{Deadline, Purpose};
 use crate::net::transport::Inflow;
@@ -37,6 +39,10 @@ impl Worker {
         };
         if connection.parting {
             return self.part(conn);
+        }
+        if connection.phase != Phase::Open {
+            let phase = connection.phase;
+            return self.serve_phase(conn, phase);
         }
         let is_waiting = connection.peer.is_waiting();
         if connection.stalled.is_some() || connection.closing.is_some() || is_waiting {
@@ -210,6 +216,7 @@ impl Worker {
     }
 
     pub(super) fn on_connected(&mut self, conn: u32) {
+        self.report_mapping(conn);
         let random = self.rng.below(1000) as f64 / 1000.0;
         let interval = self.settings.options.ping_interval;
         let Some(connection) = self.connections.get_mut(conn as usize) else {
@@ -247,6 +254,26 @@ impl Worker {
         };
         if connection.serial == serial && connection.stalled.take().is_some() {
             self.list(conn);
+        }
+    }
+
+    /// Logs which user a client's certificate names, where that decides.
+    fn report_mapping(&self, conn: u32) {
+        let (auth, log) = (&self.settings.auth, &self.shared.log);
+        let client = self.connections.get(conn as usize);
+        let client = client.filter(|_| auth.maps_certificates());
+        let Some(client) = client.and_then(|it| it.peer.as_client()) else {
+            return;
+        };
+        let Some(mapped) = auth.map(client.certificate()) else {
+            return;
+        };
+        debug!(log, "{client} - {mapped}");
+        let user = client.connect().and_then(|connect| connect.user.as_deref());
+        if let Some(user) = user.filter(|_| mapped.user.is_some()) {
+            let user = quote(user.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
+            let text = "but user required from cert";
+            warn!(log, "{client} - User {user} found in connect proto, {text}");
         }
     }
 }

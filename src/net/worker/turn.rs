@@ -76,6 +76,10 @@ impl Worker {
             self.trim_at = None;
             self.trim();
         }
+        if self.report_rate_at.is_some_and(|at| at <= now) {
+            self.report_rate_at = None;
+            self.shared.tls_rate.report(&self.shared.log);
+        }
         while let Some(deadline) = self.timers.due(now) {
             let live = self
                 .connections
@@ -96,6 +100,10 @@ impl Worker {
                 {
                     self.end_with_text(deadline.conn, CloseReason::AuthenticationTimeout);
                 }
+                (
+                    Some(_),
+                    Purpose::HandshakeFirst | Purpose::HandshakeChoice | Purpose::Handshake,
+                ) => self.on_phase_timeout(deadline.conn, deadline.purpose),
                 (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
                 _ => {}
             }

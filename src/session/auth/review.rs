@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use super::{Authenticator, Challenge, Identity, Login, Verdict, Who};
+use crate::certificate::Certificate;
 use crate::proto::connect::Connect;
 use crate::session::CloseReason;
 
@@ -34,6 +35,7 @@ impl Authenticator {
         held: &Identity,
         connect: &Connect,
         nonce: Option<&[u8]>,
+        certificate: Option<&Certificate>,
     ) -> Review {
         let (was, is) = (old.login(&held.who), self.login(&held.who));
         let has_name = matches!(held.who, Who::Nkey(_) | Who::User(_));
@@ -49,7 +51,7 @@ impl Authenticator {
             Some(login) if was.is_some_and(|was| was.secret == login.secret) => {
                 Review::Keep(Arc::clone(&login.identity))
             }
-            _ => self.judge(connect, nonce).review(held),
+            _ => self.judge(connect, nonce, certificate).review(held),
         }
     }
 

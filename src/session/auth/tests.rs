@@ -19,7 +19,7 @@ fn connect(json: &str) -> Connect {
 
 /// What comes of a CONNECT in the end: who in which account, or `no`.
 fn outcome(gate: &Authenticator, json: &str) -> String {
-    shown(gate.judge(&connect(json), Some(b"nonce")))
+    shown(gate.judge(&connect(json), Some(b"nonce"), None))
 }
 
 fn shown(verdict: Verdict) -> String {
@@ -264,7 +264,7 @@ fn a_key_user_signs_the_nonce() {
     }
     // A signature for another connection's nonce is worth nothing.
     assert_eq!(
-        shown(gate.judge(&connect(&given(&url)), None)),
+        shown(gate.judge(&connect(&given(&url)), None, None)),
         "Signature not verified"
     );
 }
@@ -299,6 +299,6 @@ fn texts_are_compared_whole() {
 fn nothing_secret_shows_in_debug_output() {
     let conf = "authorization {user: u, password: hush}";
     let gate = gate(conf);
-    let verdict = gate.judge(&connect(r#"{"user":"u","pass":"hush"}"#), None);
+    let verdict = gate.judge(&connect(r#"{"user":"u","pass":"hush"}"#), None, None);
     assert!(!format!("{gate:?} {verdict:?}").contains("hush"));
 }
