@@ -30,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod heap;
 pub mod id;
 pub mod limits;
 pub mod log;

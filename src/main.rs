@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use midge::cli::{self, Command, Flags};
 use midge::config::{self, Loaded, System};
+use midge::heap;
 use midge::log::{Level, Logger};
 use midge::notify::Notifier;
 use midge::server::{Heartbeat, Setup};
@@ -35,7 +36,10 @@ fn main() -> ExitCode {
         Command::HealthCheck(_) => {
             Err("--healthcheck: this build of midge has no monitoring".into())
         }
-        Command::Run(flags) => return run(&flags),
+        Command::Run(flags) => {
+            heap::settle();
+            return run(&flags);
+        }
     };
     result.map_or_else(|text| fail(&text), |()| ExitCode::SUCCESS)
 }

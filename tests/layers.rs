@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "subject",
         "limits",
         "clock",
+        "heap",
         "rng",
         "id",
         "nkey",

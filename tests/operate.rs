@@ -89,6 +89,27 @@ fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
     }
 }
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_heap_gets_our_settings_unless_the_operator_has_some() {
+    for (given, ours) in [
+        ("", true),
+        ("glibc.rtld.nns=3", true),
+        ("glibc.malloc.perturb=0", false),
+    ] {
+        let mut server = Start::new(&midge())
+            .variable("GLIBC_TUNABLES", given)
+            .run()
+            .unwrap();
+        let file = format!("/proc/{}/environ", server.process().id());
+        let environment = fs::read_to_string(file).unwrap();
+        // The loader may have cut the value up, so that its parts look like variables.
+        assert!(environment.contains(given), "{environment}");
+        let has_ours = environment.contains("glibc.malloc.tcache_count=0");
+        assert_eq!(has_ours, ours, "{environment}");
+    }
+}
+
 #[test]
 fn warnings_of_the_configuration_are_logged() {
     const WARNING: &str = "config has no values or is empty";

@@ -331,7 +331,11 @@ impl Mailbox {
 
     /// Frees what is kept for next time. For the owner.
     pub fn trim(&self) {
-        self.lock().spare = Vec::new();
+        let mut inner = self.lock();
+        inner.spare = Vec::new();
+        if inner.mail.batches.is_empty() && inner.mail.commands.is_empty() {
+            inner.mail = Mail::default();
+        }
     }
 
     /// Says that the owner is about to sleep; false if it must not, because something has come.

@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
+use crate::heap;
 use crate::limits;
 use crate::log::debug;
 use crate::net::mailbox::Mail;
@@ -122,6 +123,7 @@ impl Worker {
         self.ready.shrink_to_fit();
         self.engine.trim();
         self.outlets.trim();
+        heap::give_back();
     }
 
     pub(super) fn beat(&mut self, conn: u32) {
