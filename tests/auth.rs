@@ -604,12 +604,8 @@ fn a_configuration_that_protects_nothing_is_refused() {
             "a bcrypt hash is broken, so that no password matches it",
         ),
         (
-            "accounts {A {exports: [{service: s}]}, B {}}",
-            "this version of midge does not have exports yet",
-        ),
-        (
-            "mappings {a: b}",
-            "this version of midge does not have mappings yet",
+            "accounts {A {imports: [{service: {account: B, subject: s}}]}, B {}}",
+            "Error adding service import \"s\": service import not authorized",
         ),
     ] {
         let dir = ScratchDir::new();

@@ -48,6 +48,10 @@ transcripts! {
     no_responders = "no-responders.txt",
     auth = "auth.txt",
     limits = "limits.txt",
+    permissions = "permissions.txt",
+    streams = "streams.txt",
+    services = "services.txt",
+    mappings = "mappings.txt",
 }
 
 #[test]
@@ -244,6 +248,9 @@ fn parse_step(line: &str) -> Result<Step, String> {
     })
 }
 
+/// What encloses a name in the bytes that a line stands for.
+const NAME: u8 = 0x1a;
+
 /// Adds a step, joined to the one before it if they make up one write or one expectation.
 fn add_step(case: &mut Case, number: usize, step: Step, cut: bool) {
     let last = case.steps.last_mut().map(|(_, step)| step);
@@ -281,6 +288,14 @@ fn octets(line: &str) -> Result<Vec<u8>, String> {
                 chars.nth(1);
                 u8::from_str_radix(digits, 16).map_err(|e| e.to_string())?
             }
+            Some('<') => {
+                let (name, after) = escape.split_once('>').ok_or("\\< without >")?;
+                out.push(NAME);
+                out.extend_from_slice(name.trim_start_matches('<').as_bytes());
+                out.push(NAME);
+                rest = after;
+                continue;
+            }
             Some('{') => {
                 let (run, after) = escape.split_once('}').ok_or("\\{ without }")?;
                 let run = run.get(1..).and_then(|run| run.split_once('*'));
@@ -304,6 +319,8 @@ fn octets(line: &str) -> Result<Vec<u8>, String> {
 struct Player {
     server: Server,
     connections: BTreeMap<char, Connection>,
+    /// What names stand for.
+    names: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whether the server's PINGs are a part of the case.
     wants_pings: bool,
 }
@@ -317,6 +334,7 @@ fn play(path: &Path, case: &Case) -> Result<(), String> {
     let mut player = Player {
         server: start.run()?,
         connections: BTreeMap::new(),
+        names: BTreeMap::new(),
         wants_pings: case.wants_pings(),
     };
     let mut steps = case.steps.iter().peekable();
@@ -345,8 +363,11 @@ impl Player {
                 }
                 self.connections.insert(*who, connection);
             }
-            Step::Send(who, bytes) => self.connection(*who)?.send(bytes),
-            Step::Expect(who, bytes) => self.connection(*who)?.take(bytes)?,
+            Step::Send(who, bytes) => {
+                let bytes = self.named(bytes)?;
+                self.connection(*who)?.send(&bytes);
+            }
+            Step::Expect(who, bytes) => self.expect(*who, bytes)?,
             Step::ExpectInfo(who, wants) => {
                 check_info(&self.connection(*who)?.take_info()?, wants)?;
             }
@@ -382,6 +403,39 @@ impl Player {
         self.connections
             .get_mut(&who)
             .ok_or_else(|| "it is not open".to_owned())
+    }
+
+    /// Bytes with what their names stand for.
+    fn named(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        for (i, piece) in bytes.split(|&byte| byte == NAME).enumerate() {
+            match i % 2 {
+                0 => out.extend_from_slice(piece),
+                _ => {
+                    let known = self.names.get(piece);
+                    let unknown = || format!("{} stands for nothing yet", escaped(piece));
+                    out.extend_from_slice(known.ok_or_else(unknown)?);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Takes bytes in which a name that is new stands for whatever comes up to the next blank or line end.
+    fn expect(&mut self, who: char, bytes: &[u8]) -> Result<(), String> {
+        for (i, piece) in bytes.split(|&byte| byte == NAME).enumerate() {
+            let known = self.names.get(piece).cloned();
+            let connection = self.connection(who)?;
+            match known {
+                _ if i % 2 == 0 => connection.take(piece)?,
+                Some(known) => connection.take(&known)?,
+                None => {
+                    let word = connection.take_word()?;
+                    self.names.insert(piece.to_vec(), word);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn expect_one_of(&mut self, who: char, pieces: &[Vec<u8>]) -> Result<(), String> {
@@ -454,7 +508,9 @@ fn a_line_stands_for_its_bytes() {
     assert_eq!(bytes("a\\n\\"), b"a\n");
     assert_eq!(bytes(r"\s\t\0\\\xff|\r"), b" \t\0\\\xff|\r\r\n");
     assert_eq!(bytes(r"x\{3*ab}y"), b"xabababy\r\n");
+    assert_eq!(bytes(r"PUB \<there> 1"), b"PUB \x1athere\x1a 1\r\n");
     assert!(octets(r"\q").is_err());
+    assert!(octets(r"\<a").is_err());
     assert!(octets(r"\{3*a").is_err());
 }
 

@@ -145,6 +145,24 @@ impl Connection {
         }
     }
 
+    /// Takes what comes up to the next blank or line end.
+    ///
+    /// # Errors
+    ///
+    /// What arrived, if there is no such end.
+    pub(crate) fn take_word(&mut self) -> Result<Vec<u8>, String> {
+        let deadline = Instant::now() + DEADLINE;
+        let is_end = |&byte: &u8| byte == b' ' || byte == b'\r';
+        loop {
+            if let Some(at) = self.unread.iter().position(is_end) {
+                return Ok(self.unread.drain(..at).collect());
+            }
+            if !self.fill(deadline) {
+                return Err(self.instead_of("a word"));
+            }
+        }
+    }
+
     /// Takes one INFO line and gives its JSON.
     ///
     /// # Errors
