@@ -48,7 +48,7 @@ enum Order {
     Settings(Arc<Settings>),
 }
 
-/// What the control thread does again and again to show that it is alive.
+/// What the control thread does again and again to show that it and the workers are alive.
 pub struct Heartbeat {
     /// The time between two beats.
     pub interval: Duration,
@@ -205,8 +205,7 @@ impl Acceptor {
             let timeout = self.heartbeat.as_mut().map(|heartbeat| {
                 let now = Instant::now();
                 if next_beat <= now {
-                    (heartbeat.beat)();
-                    next_beat = now + heartbeat.interval;
+                    next_beat = now + beat(heartbeat, &self.shared);
                 }
                 next_beat - now
             });
@@ -373,6 +372,20 @@ impl Acceptor {
         self.spare = File::open("/dev/null").ok();
         had_spare && shed
     }
+}
+
+/// Beats if all workers have answered since the last time, and asks them again; gives the time to the next attempt.
+fn beat(heartbeat: &mut Heartbeat, shared: &Shared) -> Duration {
+    /// Looks at a worker that is late, in the time between two beats.
+    const LOOKS: u32 = 4;
+    if !shared.pulse.is_regular() {
+        return heartbeat.interval / LOOKS;
+    }
+    (heartbeat.beat)();
+    for mailbox in &shared.mailboxes {
+        mailbox.command(Command::Beat);
+    }
+    heartbeat.interval
 }
 
 /// Whether the process or the system has run out of descriptors or memory for sockets.

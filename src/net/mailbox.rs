@@ -87,6 +87,8 @@ pub enum Command {
         /// Tell the clients, by an INFO.
         inform: bool,
     },
+    /// Show that it still takes its turns.
+    Beat,
     /// Write what is queued, and end.
     Stop,
 }

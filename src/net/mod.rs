@@ -5,9 +5,11 @@
 
 pub mod acceptor;
 mod addresses;
+pub mod interfaces;
 pub mod mailbox;
 mod outlet;
 mod outlets;
+pub mod pulse;
 pub mod shared;
 mod timers;
 pub mod tls;

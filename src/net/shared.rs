@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::addresses::{Addresses, Place};
 use super::mailbox::{Command, Mailbox};
+use super::pulse::Pulse;
 use super::tls::HandshakeRate;
 use super::verifier::Verifier;
 use crate::config::options::AddressLimits;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub addresses: Mutex<Addresses>,
     /// Connections that were refused because of their address.
     pub address_refusals: AtomicUsize,
+    /// Whether the workers are alive.
+    pub pulse: Pulse,
     /// Counts the handshakes that clients start.
     pub tls_rate: HandshakeRate,
     /// Checks passwords.

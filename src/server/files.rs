@@ -7,9 +7,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
+use serde_json::json;
+
 use super::ServerError;
 use crate::cause::cause;
 use crate::log::{Logger, error};
+use crate::net::interfaces;
 
 /// What was written, to be removed when the server ends.
 #[derive(Debug, Default)]
@@ -44,7 +47,9 @@ impl Files {
     /// Writes the address that clients connect to. Nothing depends on it here: a failure is only logged.
     pub(super) fn write_ports(&mut self, dir: &Path, addr: SocketAddr, log: &Logger) {
         let path = dir.join(ports_file_name());
-        let json = format!("{{\"nats\":[\"nats://{addr}\"]}}");
+        let addrs = interfaces::reachable(addr.ip()).into_iter();
+        let urls = addrs.map(|ip| format!("nats://{}", SocketAddr::new(ip, addr.port())));
+        let json = json!({"nats": urls.collect::<Vec<_>>()}).to_string();
         match write_whole(&path, 0o644, &json) {
             Ok(()) => self.ports = Some(path),
             Err(error) => {

@@ -28,6 +28,7 @@ use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
+use crate::net::pulse::Pulse;
 use crate::net::shared::Shared;
 use crate::net::tls::{HandshakeRate, TlsContexts};
 use crate::net::verifier::Verifier;
@@ -156,6 +157,7 @@ impl Server {
             addresses: Mutex::default(),
             address_refusals: AtomicUsize::new(0),
             tls_rate: HandshakeRate::default(),
+            pulse: Pulse::new(workers),
             verifier: Verifier::default(),
             buffered: AtomicUsize::new(0),
         });

@@ -81,6 +81,7 @@ impl Worker {
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => self.go_over(settings, inform),
+            Command::Beat => self.shared.pulse.beat(self.index),
             Command::Stop => {
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
