@@ -123,13 +123,17 @@ fn warnings_of_the_configuration_are_logged() {
 }
 
 #[test]
-fn what_is_not_there_yet_and_relied_on_ends_the_start() {
-    let (code, log) = outcome_of("tls {cert_file: a, key_file: b}");
+fn what_is_not_there_yet_and_relied_on_ends_the_start_and_is_no_valid_configuration() {
+    let conf = "tls {cert_file: a, key_file: b}";
+    let text = "this version of midge does not have tls yet";
+    let (code, log) = outcome_of(conf);
     assert_eq!(code, Some(1), "{log}");
-    assert!(
-        log.contains("[FTL] this version of midge does not have tls yet"),
-        "{log}"
-    );
+    assert!(log.contains(&format!("[FTL] {text}")), "{log}");
+    let dir = ScratchDir::new();
+    let file = dir.path().join("c.conf");
+    fs::write(&file, conf).unwrap();
+    let (code, said) = outcome(&["-t", "-c", file.to_str().unwrap()]);
+    assert_eq!((code, said), (Some(1), format!("midge: {text}\n")));
 }
 
 #[test]
@@ -620,6 +624,96 @@ fn above_the_memory_limit_the_slowest_consumer_goes() {
     publisher.ping();
     // There is room again for others.
     server.client("").ping();
+}
+
+#[test]
+fn above_the_memory_limit_nobody_else_comes_in() {
+    const SIZE: usize = 1 << 20;
+    const COUNT: usize = 12;
+    // The server looks for slow consumers when it has something to do: with two of them, one is left after the reload.
+    let mut server = start("max_payload: 1mb");
+    let mut slow: Vec<_> = (0..2).map(|_| server.client("")).collect();
+    for slow in &mut slow {
+        slow.send(b"SUB a 1\r\n");
+        slow.ping();
+    }
+    let mut publisher = server.client("");
+    let payload = vec![b'x'; SIZE];
+    for _ in 0..COUNT {
+        publisher.send(format!("PUB a {SIZE}\r\n").as_bytes());
+        publisher.send(&payload);
+        publisher.send(b"\r\n");
+    }
+    publisher.ping();
+    server
+        .reload("max_payload: 1mb\nmemory_limit: 100kb")
+        .unwrap();
+    let mut surplus = server.client("");
+    surplus.expect(b"-ERR 'maximum connections exceeded'\r\n");
+    surplus.expect_eof();
+    expect_log(&mut server, " - memory limit exceeded, no new connections");
+    drop(slow);
+    // There is room again once they have left.
+    let is_in = || {
+        let mut client = server.client("");
+        client.send(b"PING\r\n");
+        client.look(6, DEADLINE).starts_with(b"PONG").then_some(())
+    };
+    assert!(wait_for(is_in).is_some());
+}
+
+#[test]
+fn a_slow_consumer_may_be_given_another_chance() {
+    const SIZE: usize = 64 * 1024;
+    const COUNT: usize = 200;
+    let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry";
+    let mut server = start(conf);
+    let mut slow = server.client("");
+    slow.send(b"SUB a 1\r\n");
+    slow.ping();
+    let mut publisher = server.client("");
+    for _ in 0..COUNT {
+        let payload = "x".repeat(SIZE);
+        publisher.send(format!("PUB a {SIZE}\r\n{payload}\r\n").as_bytes());
+    }
+    let text = " - Slow Consumer Detected: WriteDeadline of 200ms exceeded with ";
+    let often = |log: &str| log.matches(text).count() >= 3;
+    assert_eq!(server.process().wait_for_log(often), Ok(()));
+    for _ in 0..COUNT {
+        slow.expect(format!("MSG a 1 {SIZE}\r\n").as_bytes());
+        slow.expect_bytes(SIZE + 2);
+    }
+    slow.ping();
+}
+
+#[test]
+fn the_server_s_own_messages_are_traced_if_that_is_asked_for() {
+    let mut server = start("trace_verbose: true");
+    let mut client = server.client("");
+    client.send(b"SUB r 1\r\nPUB $SYS.REQ.USER.INFO r 0\r\n\r\n");
+    assert!(client.expect_line().starts_with(b"MSG r 1 "));
+    expect_log(&mut server, "[TRC] SYSTEM - <<- [PUB r ");
+    expect_log(
+        &mut server,
+        "[TRC] SYSTEM - <<- MSG_PAYLOAD: [\"{\\\"data\\\":",
+    );
+    server.reload("trace: true").unwrap();
+    client.expect_line();
+    let before = server.process().log().matches("SYSTEM - ").count();
+    client.send(b"PUB $SYS.REQ.USER.INFO r 0\r\n\r\nPING\r\n");
+    expect_log(&mut server, "->> [PONG]");
+    assert_eq!(server.process().log().matches("SYSTEM - ").count(), before);
+}
+
+#[test]
+fn without_a_cache_messages_find_their_way_all_the_same() {
+    let server = start("disable_sublist_cache: true");
+    let mut client = server.client("");
+    for sid in 1..=3 {
+        client.send(format!("SUB a {sid}\r\nPUB a 1\r\nx\r\nUNSUB {sid}\r\n").as_bytes());
+        client.expect(format!("MSG a {sid} 1\r\nx\r\n").as_bytes());
+    }
+    client.ping();
 }
 
 #[test]

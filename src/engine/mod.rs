@@ -57,6 +57,9 @@ pub trait Sink {
     /// Hears of an operation that was refused.
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>);
 
+    /// Hears of a message of the server's own, if it wants to trace them.
+    fn on_own(&mut self, _message: &Message<'_>) {}
+
     /// Hears of bytes that were no operation.
     fn on_parse_error(&mut self, peer: &dyn fmt::Display, error: &ParseError);
 }
@@ -157,6 +160,11 @@ impl Engine {
         }
     }
 
+    /// Looks at the trie for every message, and remembers nothing that it found there.
+    pub fn remember_no_matches(&mut self) {
+        self.cache = Cache::forgetful();
+    }
+
     /// Goes over to the broker of another configuration, a [renewed](Broker::renewed) one.
     pub fn set_broker(&mut self, broker: Arc<Broker>) {
         self.broker = broker;
@@ -240,7 +248,7 @@ impl Engine {
 
     /// Gives back what is kept for speed alone.
     pub fn trim(&mut self) {
-        self.cache = Cache::default();
+        self.cache.clear();
         self.guards.shrink_to_fit();
         self.answers = Vec::new();
         self.scratch = Vec::new();

@@ -176,6 +176,7 @@ impl Engine {
         now: Instant,
         sink: &mut impl Sink,
     ) {
+        sink.on_own(message);
         let crossing = Crossing {
             account,
             message,

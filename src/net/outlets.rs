@@ -387,6 +387,12 @@ impl Sink for Outlets {
         error!(log, "{session} - {violation}");
     }
 
+    fn on_own(&mut self, message: &Message<'_>) {
+        if self.settings.options.trace_verbose {
+            trace::own(&self.shared.log, message, &self.settings.options);
+        }
+    }
+
     fn on_parse_error(&mut self, peer: &dyn fmt::Display, error: &ParseError) {
         error!(self.shared.log, "{peer} - {error}");
     }

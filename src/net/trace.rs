@@ -55,6 +55,22 @@ pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options
     }
 }
 
+/// Logs a message of the server's own, as if its system account had a client.
+pub(super) fn own(log: &Logger, message: &Message<'_>, options: &Options) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let size = message.body().len().saturating_sub(2).to_string();
+    let words = [text(message.subject()), text(message.reply()), size];
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !word.is_empty())
+        .collect();
+    trace!(log, "SYSTEM - <<- [PUB {}]", words.join(" "));
+    if let Some(shown) = payload(message.body(), message.header_len(), options) {
+        trace!(log, "SYSTEM - <<- MSG_PAYLOAD: [{shown}]");
+    }
+}
+
 /// Logs a message that went out.
 pub(super) fn delivered(
     log: &Logger,

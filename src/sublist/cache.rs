@@ -22,6 +22,8 @@ pub struct Cache {
     walk: Walk,
     /// Lookups that needed a walk.
     walks: u64,
+    /// Nothing is good for a second lookup.
+    forgets: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,23 @@ struct Entry {
 }
 
 impl Cache {
+    /// A cache that is none: it looks at the trie for every message.
+    #[must_use]
+    pub fn forgetful() -> Self {
+        Cache {
+            forgets: true,
+            ..Cache::default()
+        }
+    }
+
+    /// Gives back what it holds.
+    pub fn clear(&mut self) {
+        *self = Cache {
+            forgets: self.forgets,
+            ..Cache::default()
+        };
+    }
+
     /// What matches `subject` in an account's trie.
     ///
     /// # Panics
@@ -102,7 +121,7 @@ impl Cache {
 
     fn walk(&mut self, at: usize, stamp: Stamp, trie: &RwLock<Sublist>) {
         let entry = &mut self.entries[at];
-        entry.stamp = Some(stamp);
+        entry.stamp = Some(stamp).filter(|_| !self.forgets);
         entry.matches.clear();
         let trie = trie.read().expect("no thread panics and lives on");
         trie.find(&entry.subject, &mut self.walk, &mut entry.matches);
@@ -125,6 +144,19 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
     use crate::sublist::SubRef;
+
+    #[test]
+    fn a_forgetful_one_walks_every_time() {
+        let trie = RwLock::new(Sublist::default());
+        let generations = Generations::default();
+        let mut cache = Cache::forgetful();
+        for round in 1..=3 {
+            assert!(cache.find(0, b"a", &trie, &generations).is_empty());
+            assert_eq!(cache.walks, round);
+        }
+        cache.clear();
+        assert!(cache.forgets && cache.entries.is_empty());
+    }
 
     #[test]
     fn the_cache_never_differs_from_a_walk() {

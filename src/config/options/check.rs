@@ -71,15 +71,17 @@ impl Options {
                 );
             }
         }
-        if let Some(url) = self
-            .remote_syslog
-            .as_ref()
-            .filter(|url| !is_syslog_url(url))
-        {
-            problem(
+        match &self.remote_syslog {
+            // Not shown: what stands before it may be a password.
+            Some(url) if url.contains('@') && !url.starts_with("unix://") => problem(
+                "remote_syslog",
+                "remote_syslog must not name a user, there is no way to log in".into(),
+            ),
+            Some(url) if !is_syslog_url(url) => problem(
                 "remote_syslog",
                 format!("remote_syslog {url} must start with udp://, tcp:// or unix://"),
-            );
+            ),
+            _ => {}
         }
         if self.address_limits.burst.is_some() && self.address_limits.rate.is_none() {
             let text = "the burst in address_limits needs a rate beside it";

@@ -211,6 +211,9 @@ impl Worker {
             connection.closing = Some(reason);
             connection.kept = Vec::new();
             self.engine.part(&mut connection.peer);
+            if is_slow_consumer(reason) {
+                self.report_slow(conn, reason);
+            }
             self.report_closing(conn, reason);
         }
         self.outlets.forget_unsendable(conn);
@@ -224,33 +227,11 @@ impl Worker {
     }
 
     pub(super) fn report_closing(&mut self, conn: u32, reason: CloseReason) {
-        let (Some(connection), Some(outlet)) =
-            (self.connections.get(conn as usize), self.outlets.get(conn))
-        else {
+        let Some(connection) = self.connections.get(conn as usize) else {
             return;
         };
-        let (peer, log, options) = (&connection.peer, &self.shared.log, &self.settings.options);
+        let (peer, log) = (&connection.peer, &self.shared.log);
         match reason {
-            CloseReason::SlowConsumerPending => {
-                info!(
-                    log,
-                    "{peer} - Slow Consumer Detected: MaxPending of {} Exceeded",
-                    options.max_pending
-                );
-            }
-            CloseReason::SlowConsumerDeadline => {
-                let (limit, chunks, bytes) = (
-                    options.write_deadline,
-                    outlet.chunk_count(),
-                    outlet.pending(),
-                );
-                let what =
-                    format!("{limit:?} exceeded with {chunks} chunks of {bytes} total bytes.");
-                info!(
-                    log,
-                    "{peer} - Slow Consumer Detected: WriteDeadline of {what}"
-                );
-            }
             CloseReason::AuthenticationFailure => {
                 let client = peer.as_client();
                 if let Some(flaw) = client.and_then(Client::flaw) {
@@ -264,18 +245,36 @@ impl Worker {
                 let text = reason.wire_text().unwrap_or_default();
                 error!(log, "{peer} - {text}");
             }
-            CloseReason::SlowConsumerMemory => {
-                let limit = options.memory_limit.unwrap_or_default();
-                let what = format!("memory_limit of {limit} Exceeded");
-                info!(log, "{peer} - Slow Consumer Detected: {what}");
-            }
             CloseReason::Stale => debug!(log, "{peer} - Stale Client Connection - Closing"),
             _ => {}
         }
-        if is_slow_consumer(reason) {
-            self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
-        }
         debug!(log, "{peer} - Client connection closed: {reason}");
+    }
+
+    /// Logs and counts a slow consumer.
+    pub(super) fn report_slow(&mut self, conn: u32, reason: CloseReason) {
+        let (Some(connection), Some(outlet)) =
+            (self.connections.get(conn as usize), self.outlets.get(conn))
+        else {
+            return;
+        };
+        let options = &self.settings.options;
+        let what = match reason {
+            CloseReason::SlowConsumerDeadline => {
+                let (limit, chunks) = (options.write_deadline, outlet.chunk_count());
+                let bytes = outlet.pending();
+                let queued = format!("{chunks} chunks of {bytes} total bytes.");
+                format!("WriteDeadline of {limit:?} exceeded with {queued}")
+            }
+            CloseReason::SlowConsumerMemory => {
+                let limit = options.memory_limit.unwrap_or_default();
+                format!("memory_limit of {limit} Exceeded")
+            }
+            _ => format!("MaxPending of {} Exceeded", options.max_pending),
+        };
+        let (peer, log) = (&connection.peer, &self.shared.log);
+        info!(log, "{peer} - Slow Consumer Detected: {what}");
+        self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Parts with a closing connection once nothing is left to write.

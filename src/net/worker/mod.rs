@@ -103,10 +103,14 @@ impl Worker {
         settings: Arc<Settings>,
         seed: u64,
     ) -> Self {
+        let mut engine = Engine::new(Arc::clone(&settings.broker), index, seed);
+        if settings.options.disable_sublist_cache {
+            engine.remember_no_matches();
+        }
         Worker {
             index,
             poll,
-            engine: Engine::new(Arc::clone(&settings.broker), index, seed),
+            engine,
             outlets: Outlets::new(Arc::clone(&shared), Arc::clone(&settings), index),
             shared,
             settings,

@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
+use crate::config::options::WriteTimeout;
 use crate::heap;
 use crate::limits;
 use crate::log::debug;
@@ -174,7 +175,21 @@ impl Worker {
         {
             return self.remove(conn);
         }
+        if self.settings.options.write_timeout == WriteTimeout::Retry {
+            return self.retry_writing(conn, serial);
+        }
         self.begin_closing(conn, CloseReason::SlowConsumerDeadline);
         self.remove(conn);
+    }
+
+    /// Leaves a slow consumer another `write_deadline`: only `max_pending` ends it.
+    fn retry_writing(&mut self, conn: u32, serial: u32) {
+        self.report_slow(conn, CloseReason::SlowConsumerDeadline);
+        self.timers.set(Deadline {
+            at: self.outlets.now + self.settings.options.write_deadline,
+            conn,
+            serial,
+            purpose: Purpose::Write,
+        });
     }
 }
