@@ -586,6 +586,27 @@ fn no_secret_reaches_the_log() {
     }
     let ended = |log: &str| log.matches("Authentication Failure").count() >= 4;
     assert_eq!(server.process().wait_for_log(ended), Ok(()));
+    // Neither does what is wrong with a configuration, or what changes.
+    for wrong in [
+        "authorization {users: [{user: u, password: [hush]}]}",
+        "authorization {user: u, password: {a: hush}}",
+        "authorization {token: hush, user: hush-user, password: hush}",
+        "authorization {user: u, password: \"$2a$11$hush\"}",
+        "authorization {users: [{user: u, password: hush}, {user: u, password: hush}]}",
+        "authorization {user: u, passwort: hush}",
+        "authorization {password: hush}",
+        "authorization {user: u, password: hush hush}",
+        "cluster {port: -1, routes: [\"nats://u:hush@\", \"http://u:hush@127.0.0.1:1\"]}",
+        "remote_syslog: \"tcp://u:hush@\"",
+    ] {
+        let failed = server.process().log().matches("Failed to reload").count();
+        let is_more = |log: &str| log.matches("Failed to reload").count() > failed;
+        std::fs::write(server.dir().join("server.conf"), wrong).expect("it is the test's own");
+        server.process().signal(rustix::process::Signal::HUP);
+        assert_eq!(server.process().wait_for_log(is_more), Ok(()), "{wrong}");
+    }
+    let conf = "authorization {users: [{user: u, password: hush-new}, {user: v, password: hush}]}";
+    server.reload(conf).expect("a good one");
     let log = server.process().log();
     assert!(!log.contains("hush") && !log.contains(&hash), "{log}");
     assert!(!log.contains("\n[ERR] forged"), "{log}");

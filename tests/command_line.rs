@@ -1,0 +1,175 @@
+//! The command line against the reference server's own reading of it, and the programs that it starts.
+//!
+//! Each line is a check of a configuration with more flags; both servers must take or refuse it alike, save where the
+//! table says that midge differs on purpose.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use support::server::Start;
+use support::{Program, ScratchDir};
+
+/// How midge and the reference server take a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Both take it.
+    Good,
+    /// Both refuse it.
+    Bad,
+    /// Only midge refuses it: the reference server finds out when it starts, or never.
+    BadHere,
+}
+
+use Verdict::{Bad, BadHere, Good};
+
+/// Flags, parted by blanks; `CERTS` stands for the directory of the tests' certificates.
+#[rustfmt::skip]
+const LINES: &[(Verdict, &str)] = &[
+    (Good, "-a 127.0.0.1"), (Good, "--addr 127.0.0.1"), (Good, "-addr=127.0.0.1"), (Good, "--net=127.0.0.1"),
+    (Good, "-p 4223"), (Good, "--port=4223"), (Good, "-port 4223"), (Good, "--p=4223"), (Good, "-p -1"), (Good, "-p 0x1000"), (Good, "-p 0o17"), (Good, "-p 037"), (Good, "-p 4_222"), (Good, "-p +4222"),
+    (Bad, "-p abc"), (Bad, "-p 4k"), (Bad, "-p"), (Bad, "-p 99999999999999999999"), (BadHere, "-p 99999"),
+    (Good, "-n x"), (Good, "--name x"), (Good, "--server_name=x"),
+    (Good, "-P pid"), (Good, "--pid=pid"), (Good, "-m 8222"), (Good, "--http_port 8222"), (Good, "--client_advertise a:1"), (Good, "--ports_file_dir ."),
+    (Good, "-l log"), (Good, "--log=log"), (Good, "-T"), (Good, "-T=false"), (Good, "--logtime=0"), (Good, "--logtime_utc"), (Good, "-s=false"), (Good, "--syslog=f"), (Good, "-r udp://127.0.0.1:1"), (Good, "--remote_syslog udp://127.0.0.1:1"),
+    (Good, "-D"), (Good, "--debug"), (Good, "-D=0"), (Good, "-V"), (Good, "--trace"), (Good, "-VV"), (Good, "-DV"), (Good, "--DV"), (Good, "-DVV"), (Good, "-DV=false"), (Good, "-D=TRUE"), (Good, "-D=t"),
+    (Bad, "-D=maybe"), (Bad, "-T false"), (Bad, "-Dp"), (Bad, "-Dp 1"), (Bad, "-VD"), (Bad, "---p 1"), (Bad, "-="), (Bad, "-foo"), (Bad, "--foo=1"), (Bad, "x"), (Bad, "-"), (Bad, "-- x"), (Good, "--"),
+    (Good, "--log_size_limit 100"), (Good, "--max_traced_msg_len 5"), (Bad, "--log_size_limit x"),
+    (Good, "--user a --pass b"), (Good, "-user=a -pass=b"), (Good, "--auth t"),
+    (Good, "--cluster nats://127.0.0.1:4248"), (Good, "--cluster_listen=nats://127.0.0.1:-1"), (Good, "--cluster nats://a:b@127.0.0.1:4248"), (Good, "--cluster_name C"),
+    (BadHere, "--cluster 127.0.0.1:4248"), (BadHere, "--cluster nats://h"), (BadHere, "--cluster nats://a@127.0.0.1:1"),
+    (Good, "--cluster nats://127.0.0.1:4248 --routes nats://127.0.0.1:1,nats://127.0.0.1:2"), (BadHere, "--routes nats://127.0.0.1:1"), (BadHere, "--cluster nats://127.0.0.1:1 --routes ::"),
+    (Good, "--no_advertise"), (Good, "--no_advertise=false"), (Bad, "--no_advertise true"), (Good, "--cluster_advertise a:1"), (Good, "--connect_retries 5"), (Bad, "--connect_retries"),
+    (BadHere, "--tls"), (BadHere, "--tlscert CERTS/server-cert.pem"), (BadHere, "--tlscert nothing --tlskey nothing"), (Good, "--tls=false"),
+    (Good, "-p 1 -p 2"), (Good, "-c other.conf -c good.conf"),
+];
+
+fn midge() -> PathBuf {
+    Program::Midge.path().expect("the package builds it")
+}
+
+/// Whether a program takes `line`, and what it says.
+fn takes(program: &Path, dir: &Path, line: &str) -> (bool, String) {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let line = line.replace("CERTS", certs);
+    let mut command = Command::new(program);
+    command.args(["-t", "-c", "good.conf"]).current_dir(dir);
+    let output = command.args(line.split_whitespace()).output();
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let is_taken = said.contains(" is valid (");
+    if program == midge() {
+        assert_eq!(output.status.success(), is_taken, "{line}: {said}");
+    }
+    (is_taken, said)
+}
+
+#[test]
+fn both_servers_take_each_line_as_the_table_says() {
+    let dir = ScratchDir::new();
+    std::fs::write(dir.path().join("good.conf"), "max_payload: 1000\n").expect("it is ours");
+    let mut differences = Vec::new();
+    for program in [Program::Midge, Program::Reference] {
+        let Some(path) = program.path() else { continue };
+        for (verdict, line) in LINES {
+            let (is_taken, said) = takes(&path, dir.path(), line);
+            let is_right = match verdict {
+                Good => is_taken,
+                Bad => !is_taken,
+                BadHere => is_taken == (program == Program::Reference),
+            };
+            if !is_right {
+                let said = said.lines().next_back().unwrap_or_default();
+                differences.push(format!("{program} takes {line:?}: {is_taken}: {said}"));
+            }
+        }
+    }
+    assert_eq!(differences, [""; 0]);
+}
+
+/// Runs a program to its end: exit status, standard output, standard error.
+fn outcome(program: &Path, args: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // A program that does not read ends earlier.
+    let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output.status.code(), out, err)
+}
+
+#[test]
+fn a_running_server_is_told_by_its_id_or_a_file_that_holds_it() {
+    let dir = ScratchDir::new();
+    let pid_file = dir.path().join("pid");
+    let pid_flag = format!("pid_file: {:?}", pid_file.display());
+    let midge = midge();
+    let tell = |what: &str| outcome(&midge, &["--signal", what], "");
+    let nothing = (Some(0), String::new(), String::new());
+    let start = || Start::new(&midge).conf(&pid_flag).run().expect("it starts");
+    let mut server = start();
+    let pid = server.process().id();
+    assert_eq!(tell(&format!("reload={pid}")), nothing);
+    let reloaded = "[INF] Reloaded server configuration (";
+    let logged = server.process().wait_for_log(|log| log.contains(reloaded));
+    assert_eq!(logged, Ok(()));
+    assert_eq!(tell(&format!("reopen={}", pid_file.display())), nothing);
+    let reopened = "[INF] Trapped \"user defined signal 1\" signal";
+    let logged = server.process().wait_for_log(|log| log.contains(reopened));
+    assert_eq!(logged, Ok(()));
+    assert_eq!(tell(&format!("ldm={}", pid_file.display())), nothing);
+    assert_eq!(server.process().wait().code(), Some(0));
+    for (command, status) in [("quit", Some(0)), ("term", Some(0)), ("stop", None)] {
+        let mut server = start();
+        let pid = server.process().id();
+        assert_eq!(tell(&format!("{command}={pid}")), nothing);
+        assert_eq!(server.process().wait().code(), status, "{command}");
+    }
+    let (code, _, said) = tell("quit=abc");
+    assert_eq!((code, &*said), (Some(1), "midge: invalid pid: abc\n"));
+    let (code, _, said) = tell("hop=1");
+    assert_eq!((code, &*said), (Some(1), "midge: unknown signal \"hop\"\n"));
+    let mut server = start();
+    let dead = server.process().id();
+    server.process().signal(Signal::KILL);
+    server.process().wait();
+    let (code, _, said) = tell(&format!("quit={dead}"));
+    assert!(
+        code == Some(1) && said.contains("no such process"),
+        "{said}"
+    );
+}
+
+#[test]
+fn passwords_are_made_and_hashed() {
+    let mkpasswd = Path::new(env!("CARGO_BIN_EXE_mkpasswd"));
+    let (code, out, _) = outcome(mkpasswd, &["-c", "4"], "");
+    assert_eq!(code, Some(0));
+    let (pass, hash) = out.split_once('\n').expect("two lines");
+    let pass = pass.strip_prefix("pass: ").expect(&out);
+    let hash = hash.trim_end().strip_prefix("bcrypt hash: ").expect(&out);
+    assert_eq!((pass.len(), hash.len()), (22, 60));
+    assert!(bcrypt::verify(pass, hash).expect("a hash"));
+    let (code, out, _) = outcome(mkpasswd, &["-p", "-c", "4"], "T0pS3cr3t\nT0pS3cr3t\n");
+    let hash = out.trim_end().rsplit(' ').next().expect("a word");
+    assert_eq!(code, Some(0));
+    assert!(bcrypt::verify("T0pS3cr3t", hash).expect("a hash"), "{out}");
+    let (code, out, said) = outcome(mkpasswd, &["-p", "-c", "4"], "one\nother\n");
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(said.contains("passwords do not match"), "{said}");
+    let (code, _, said) = outcome(mkpasswd, &["-c", "32"], "");
+    assert!(code != Some(0) && said.contains("32"), "{said}");
+    let (code, out, _) = outcome(mkpasswd, &["-h"], "");
+    assert!(
+        code == Some(0) && out.starts_with("Usage: mkpasswd"),
+        "{out}"
+    );
+}
