@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::denials::Denials;
 use super::plan::{self, Plan, ServiceImport};
 use crate::config::options::Options;
 use crate::sublist::{Generations, NodeId, SubRef, Sublist};
@@ -29,6 +30,8 @@ pub struct Account {
     pub trie: RwLock<Sublist>,
     /// Changes to the trie, for the caches.
     pub generations: Generations,
+    /// Subscriptions in the trie that will not take all that they match.
+    pub denials: Denials,
     /// Connections that may be in it at a time; `usize::MAX` is unlimited.
     max_connections: AtomicUsize,
     /// Connections in it.
@@ -134,6 +137,7 @@ impl Account {
             name: name.into(),
             trie: RwLock::default(),
             generations: Generations::default(),
+            denials: Denials::default(),
             max_connections: AtomicUsize::new(max_connections),
             connections: AtomicUsize::new(0),
             offered: Mutex::default(),
@@ -233,6 +237,7 @@ impl Account {
             trie.subject_of(node, scratch);
             trie.remove(node, queue, sub);
         }
+        self.denials.remove(sub);
         self.generations.touch(scratch);
     }
 }

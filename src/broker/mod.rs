@@ -1,6 +1,7 @@
 //! Who gets a message: accounts with their tries and plans, and each worker's table of subscriptions.
 
 mod account;
+mod denials;
 mod mappings;
 mod plan;
 mod replies;
@@ -8,6 +9,7 @@ mod shadows;
 mod subscriptions;
 
 pub use account::{Account, Broker, GLOBAL, SERVICES};
+pub use denials::{Denial, Denials};
 pub use mappings::Mappings;
 pub use plan::{Plan, ServiceImport, StreamImport};
 pub use replies::{Replies, WayBack};

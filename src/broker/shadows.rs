@@ -101,6 +101,12 @@ impl Shadows {
             .filter(|it| it.serial == sub.serial)
     }
 
+    /// All shadows of a subscription.
+    pub fn of(&self, of: SubRef) -> impl Iterator<Item = (SubRef, &Shadow)> {
+        let subs = self.cast.get(&of.slot).into_iter().flatten();
+        subs.filter_map(|&sub| Some((sub, self.get(sub)?)))
+    }
+
     /// Takes out all shadows of a subscription.
     pub fn lift(&mut self, of: SubRef) -> Vec<(SubRef, Shadow)> {
         let subs = self.cast.remove(&of.slot).unwrap_or_default();

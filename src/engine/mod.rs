@@ -345,6 +345,9 @@ impl Engine {
             let node = account.subscribe(subject, queue, sub);
             self.subscriptions.place(sub, node);
             self.cast_shadows(peer.account, sub, subject);
+            if guarded {
+                self.post_denials(peer.account, sub);
+            }
         }
         peer.session.accept(&mut self.answers);
         self.answer(peer, sink);

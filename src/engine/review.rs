@@ -71,6 +71,7 @@ impl Engine {
                 .map_or(Admission::Free, |it| it.may_subscribe(&subject, queue));
             subscription.guarded = admission == Admission::Guarded;
             if admission != Admission::Refused {
+                self.post_denials(peer.account, sub);
                 continue;
             }
             let (queue, sid) = (subscription.queue.clone(), subscription.sid.clone());

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::service::{Crossing, leads_across};
 use super::{ClientPeer, Delivery, Engine, Letter, Sink, To, inquiry};
-use crate::broker::{SERVICES, Subscriptions};
+use crate::broker::{Denials, SERVICES, Subscriptions};
 use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
 use crate::rng::Rng;
@@ -68,6 +68,8 @@ struct Round<'r, S> {
     /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
     skip: Option<u32>,
     message: &'r Message<'r>,
+    /// What subscriptions of other workers will not take.
+    denials: &'r Denials,
     subscriptions: &'r mut Subscriptions,
     guards: &'r mut HashMap<u32, Guard, RandomState>,
     now: Instant,
@@ -109,6 +111,7 @@ impl Engine {
             echo: peer.session.echo,
             skip: (!peer.session.echo).then_some(peer.conn),
             message: &message,
+            denials: &account.denials,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
             now: context.now,
@@ -209,6 +212,7 @@ impl Engine {
             echo: origin.echo,
             skip: origin.skip,
             message: crossing.message,
+            denials: &account.denials,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
             now: origin.now,
@@ -240,6 +244,9 @@ impl Engine {
         now: Instant,
         sink: &mut impl Sink,
     ) -> Delivery {
+        let Some(account) = self.broker.account(letter.account) else {
+            return Delivery::Taken;
+        };
         let mut round = Round {
             worker: self.worker,
             account: letter.account,
@@ -247,6 +254,7 @@ impl Engine {
             echo: letter.echo,
             skip: publisher.filter(|_| !letter.echo),
             message: letter.message,
+            denials: &account.denials,
             subscriptions: &mut self.subscriptions,
             guards: &mut self.guards,
             now,
@@ -260,19 +268,15 @@ impl Engine {
             To::Each(subs) => round.each(subs),
             To::Member { sub, group } => {
                 if !round.local(sub) && letter.hops < HOPS_MAX {
-                    if let Some(account) = self.broker.account(letter.account) {
-                        let subject = letter.message.subject();
-                        let matches = self.cache.find(
-                            account.index,
-                            subject,
-                            &account.trie,
-                            &account.generations,
-                        );
-                        if let Some(group) =
-                            matches.groups().iter().find(|known| known.name == group)
-                        {
-                            round.one_of(group, Some(sub), &mut self.rng);
-                        }
+                    let subject = letter.message.subject();
+                    let matches = self.cache.find(
+                        account.index,
+                        subject,
+                        &account.trie,
+                        &account.generations,
+                    );
+                    if let Some(group) = matches.groups().iter().find(|known| known.name == group) {
+                        round.one_of(group, Some(sub), &mut self.rng);
                     }
                 }
             }
@@ -381,6 +385,9 @@ impl<S: Sink> Round<'_, S> {
         let (before, after) = group.members.split_at(start);
         for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
             if sub.worker != self.worker {
+                if self.denials.hold(&[sub], self.message.subject()) {
+                    continue;
+                }
                 return self.remote(
                     sub.worker,
                     To::Member {
@@ -466,6 +473,7 @@ impl<S: Sink> Round<'_, S> {
             echo: self.echo,
             skip: self.skip,
             message: &Message::new(&renamed, parts),
+            denials: self.denials,
             subscriptions: self.subscriptions,
             guards: self.guards,
             now: self.now,
@@ -491,6 +499,10 @@ impl<S: Sink> Round<'_, S> {
             to,
         };
         self.filling |= self.sink.forward(&letter, worker) == Delivery::Filling;
-        self.reached = true;
+        // One that was chosen from a group is not among those that will not take it.
+        self.reached |= match to {
+            To::Each(subs) => !self.denials.hold(subs, self.message.subject()),
+            To::Member { .. } => true,
+        };
     }
 }

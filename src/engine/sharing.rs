@@ -1,6 +1,9 @@
 //! What accounts share, as far as one subscription or one publish is concerned: shadows, and mappings.
 
+use std::sync::Arc;
+
 use super::{ClientPeer, Engine, Peer};
+use crate::broker::Denial;
 use crate::proto::frame::{Frame, Publish};
 use crate::sublist::SubRef;
 
@@ -26,6 +29,7 @@ impl Engine {
                 subject.clear();
                 account.subject_of(node, &mut subject);
                 self.cast_shadows(peer.account, sub, &subject);
+                self.post_denials(peer.account, sub);
             }
         }
     }
@@ -65,6 +69,35 @@ impl Engine {
         for (shadow, gone) in self.subscriptions.shadows.lift(sub) {
             if let (Some(account), Some(node)) = (self.broker.account(gone.account), gone.node) {
                 account.unsubscribe(node, queue, shadow, &mut self.scratch);
+            }
+        }
+    }
+
+    /// Has other workers know what a subscription, and its shadows, will not take.
+    pub(super) fn post_denials(&mut self, home: u32, sub: SubRef) {
+        let Some(subscription) = self.subscriptions.get(sub) else {
+            return;
+        };
+        let (conn, queue) = (subscription.conn, subscription.queue.clone());
+        let guard = self.guards.get(&conn).filter(|_| subscription.guarded);
+        let permissions = guard.map(|guard| Arc::clone(guard.rules().source()));
+        let permissions = permissions.filter(|it| !it.subscribe.deny.is_empty());
+        let shadows = self.subscriptions.shadows.of(sub);
+        let shadows = shadows.map(|(sub, shadow)| (shadow.account, sub, Some(&shadow.renaming)));
+        for (account, sub, renaming) in shadows.chain([(home, sub, None)]) {
+            let Some(account) = self.broker.account(account) else {
+                continue;
+            };
+            match &permissions {
+                None => account.denials.remove(sub),
+                Some(permissions) => account.denials.add(
+                    sub,
+                    Denial {
+                        permissions: Arc::clone(permissions),
+                        queue: queue.clone(),
+                        renaming: renaming.cloned(),
+                    },
+                ),
             }
         }
     }

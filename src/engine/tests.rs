@@ -327,3 +327,49 @@ fn a_stranger_is_told_by_its_first_byte_wherever_reads_split() {
         assert_eq!(world.sent(a), "-ERR 'Authorization Violation'\r\n");
     }
 }
+
+#[test]
+fn a_request_that_every_other_worker_is_denied_has_no_responders() {
+    let (denied, free) = ("permissions: {subscribe: {deny: svc}}", "");
+    for (members, expected) in [
+        (vec![denied], "503"),
+        (vec![denied, denied], "503"),
+        (vec![denied, free], ""),
+    ] {
+        for queue in ["", "q"] {
+            let users = members.iter().enumerate();
+            let users = users.map(|(at, it)| format!("{{user: u{at}, password: p, {it}}}"));
+            let users = users.collect::<Vec<_>>().join(", ");
+            let conf = format!("authorization {{users: [{users}, {{user: me, password: p}}]}}");
+            let loaded = crate::config::parse_str("c", &conf, &crate::config::Nothing);
+            let mut world = World::with(2, loaded.unwrap().options);
+            let connect = |user: &str| {
+                format!(
+                    "CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true,\"user\":\"{user}\",\"pass\":\"p\"}}\r\n"
+                )
+            };
+            for at in 0..members.len() {
+                let member = world.open();
+                let subscribe = format!("{}SUB * {queue} 1\r\n", connect(&format!("u{at}")));
+                world.feed(1, member, &subscribe);
+            }
+            let me = world.open();
+            world.feed(
+                0,
+                me,
+                &(connect("me") + "SUB in.1 7\r\nPUB svc in.1 0\r\n\r\n"),
+            );
+            let sent = world.sent(me);
+            assert_eq!(
+                sent.contains("NATS/1.0 503"),
+                expected == "503",
+                "{conf}: {sent}"
+            );
+            // One who can take it is asked at once.
+            assert_eq!(
+                world.sink.letters.is_empty(),
+                expected == "503" && queue == "q"
+            );
+        }
+    }
+}

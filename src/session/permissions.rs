@@ -69,7 +69,7 @@ impl Rules {
 
     /// The permissions as they were configured.
     #[must_use]
-    pub fn source(&self) -> &Permissions {
+    pub fn source(&self) -> &Arc<Permissions> {
         &self.source
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::subject;
+
 /// Something that must not be seen: a password, a token. Shows itself as `[REDACTED]`.
 ///
 /// Equality is for comparing configurations, not credentials: it takes longer the more of them is right.
@@ -118,6 +120,23 @@ pub struct SubjectRules {
     pub allow: Option<Vec<String>>,
     /// Wins over `allow`.
     pub deny: Vec<String>,
+}
+
+impl SubjectRules {
+    /// Whether a deny keeps a message for this subject from a subscription, in a queue group if one is named.
+    #[must_use]
+    pub fn denies(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.deny.iter().any(|rule| {
+            let mut words = rule.split_ascii_whitespace().map(str::as_bytes);
+            let pattern = words.next().unwrap_or_default();
+            let is_for = match (words.next(), queue) {
+                (None, _) => true,
+                (Some(group), Some(queue)) => subject::is_subset(queue, group),
+                (Some(_), None) => false,
+            };
+            is_for && subject::matches(pattern, subject)
+        })
+    }
 }
 
 /// How far answers to a request are allowed.
