@@ -100,7 +100,8 @@ impl Engine {
             &account.trie,
             &account.generations,
         );
-        if matches.is_empty() && !peer.session.no_responders {
+        let is_request = peer.session.no_responders && !publish.reply.is_empty();
+        if matches.is_empty() && !is_request {
             return Delivery::Taken;
         }
         let message = Message::from_publish(publish, &mut self.scratch);
@@ -131,7 +132,6 @@ impl Engine {
             reached |= outcome.reached;
             filling |= outcome.filling;
         }
-        let is_request = peer.session.no_responders && !publish.reply.is_empty();
         if !reached && is_request && !inquiry::is_for_server(publish.subject) {
             self.say_no_responders(peer, publish, sink);
         }

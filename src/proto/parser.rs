@@ -118,15 +118,28 @@ impl Parser {
     /// [`ParseError`] when the bytes are no operation; the connection cannot go on after that.
     #[inline]
     pub fn next<'a>(&mut self, buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ParseError> {
-        if let State::Verb = self.state {
-            if let Some((publish, consumed)) = quick_publish(buf, limits) {
-                return Ok(Step {
-                    consumed,
-                    frame: Some(Frame::Publish(publish)),
-                });
-            }
+        if let Some((publish, consumed)) = self.quick_publish(buf, limits) {
+            return Ok(Step {
+                consumed,
+                frame: Some(Frame::Publish(publish)),
+            });
         }
         self.next_of_any_kind(buf, limits)
+    }
+
+    /// Takes a message from the front of `buf`, with the bytes it has there, if it has come whole and is written the way
+    /// client libraries write it. Whatever is not may be a message all the same: [`Parser::next`] tells.
+    #[inline]
+    #[must_use]
+    pub fn quick_publish<'a>(
+        &self,
+        buf: &'a [u8],
+        limits: &Limits,
+    ) -> Option<(Publish<'a>, usize)> {
+        match self.state {
+            State::Verb => quick_publish(buf, limits),
+            _ => None,
+        }
     }
 
     fn next_of_any_kind<'a>(

@@ -194,6 +194,20 @@ impl Client {
         self.identity.is_none() && auth.is_required()
     }
 
+    /// Whether nothing is answered to a message of it that is in order.
+    #[inline]
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        !(self.verbose | self.pedantic)
+    }
+
+    /// Whether no name in a message has a meaning for the server: where it may be sent is a matter of permissions alone.
+    #[inline]
+    #[must_use]
+    pub fn is_ordinary(publish: &Publish<'_>) -> bool {
+        !is_special(publish.subject) && !is_reserved_reply(publish.reply)
+    }
+
     /// Whether the server waits for its CONNECT, which is only so long.
     #[must_use]
     pub fn is_overdue(&self, auth: &Authenticator) -> bool {
@@ -444,8 +458,7 @@ impl Client {
             // Told, and delivered all the same.
             error_line(text::PUBLISH_SUBJECT, out);
         }
-        // Names that servers give a meaning begin with one of these; most subjects are done with at their first byte.
-        let is_special = matches!(publish.subject, [b'$' | b'_', ..]);
+        let is_special = is_special(publish.subject);
         if (is_special && self.is_reserved(publish.subject))
             || guard.is_some_and(|guard| !guard.may_publish(publish.subject, now))
         {
@@ -630,6 +643,12 @@ fn check_subscribe<'a>(
         sid,
         guarded: admission == Admission::Guarded,
     }
+}
+
+/// Whether servers may give the subject a meaning: most are done with at their first byte, and inboxes at their second.
+#[inline]
+fn is_special(subject: &[u8]) -> bool {
+    matches!(subject, [b'$', ..] | [b'_', b'G', ..])
 }
 
 /// Subjects that servers use among themselves.

@@ -68,26 +68,14 @@ impl Cache {
         generations: &Generations,
     ) -> &Matches {
         // Publishers stay with a subject for a while: the place of the last one is worth a look before any hash.
-        let is_last = self
-            .entries
-            .get(self.last)
-            .is_some_and(|entry| entry.is_for(account, subject));
-        let at = if is_last {
-            self.last
-        } else {
-            self.place(account, subject)
-        };
-        self.last = at;
-        let stamp = self
-            .entries
-            .get(at)
-            .map(|entry| generations.stamp(entry.place))
-            .unwrap_or_default();
-        if self
-            .entries
-            .get(at)
-            .is_none_or(|entry| entry.stamp != Some(stamp))
-        {
+        let last = self.entries.get(self.last);
+        if !last.is_some_and(|entry| entry.is_for(account, subject)) {
+            self.last = self.place(account, subject);
+        }
+        let at = self.last;
+        let entry = &self.entries[at];
+        let stamp = generations.stamp(entry.place);
+        if entry.stamp != Some(stamp) {
             self.walk(at, stamp, trie);
         }
         &self.entries[at].matches

@@ -1,15 +1,16 @@
-//! The trie: one node per distinct prefix of the subjects that are subscribed to.
+//! The trie: one node per distinct prefix of the patterns that are subscribed to, and one per literal subject.
 //!
 //! Nodes live in one slab and know their parent; the edges for literal tokens of all nodes live in one hash table keyed
 //! by parent and token, so that a leaf costs one node and one table entry and no map of its own. The two wildcard edges
-//! are fields of the node:
+//! are fields of the node. A subject without wildcards, which most are, is a single edge from a root of its own: to find
+//! it takes one look into the table, however many tokens it has.
 //!
 //! ```text
-//!                   root
-//!        "orders" /      \ "*"
-//!          node 1          node 4
-//!    "eu" /     \ ">"        \ "eu"
-//!   node 2       node 3       node 5        each with the subscriptions that end there
+//!   "orders.eu" |                      root
+//!             node 6        "orders" /      \ "*"
+//!                             node 1          node 4
+//!                            "*" |  \ ">"        \ "eu"
+//!                             node 2  node 3     node 5        each with the subscriptions that end there
 //! ```
 //!
 //! A subscription keeps its [`NodeId`], valid as long as it stands there: to end it needs no walk, and its subject can be
@@ -32,6 +33,8 @@ pub struct NodeId(u32);
 const ROOT: u32 = 0;
 /// No node: the root is nobody's child.
 const NONE: u32 = 0;
+/// The parent of the nodes for literal subjects; there is no such node.
+const LITERALS: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Node {
@@ -53,6 +56,8 @@ pub struct Sublist {
     edges: HashTable<u32>,
     hasher: RandomState,
     len: usize,
+    /// Those of them whose subject has a wildcard.
+    patterns: usize,
 }
 
 impl Default for Sublist {
@@ -62,6 +67,7 @@ impl Default for Sublist {
             edges: HashTable::new(),
             hasher: RandomState::default(),
             len: 0,
+            patterns: 0,
         }
     }
 }
@@ -97,13 +103,12 @@ impl Sublist {
         if self.nodes.is_empty() {
             self.nodes.insert(Node::new(b"", NONE));
         }
-        let mut at = ROOT;
-        for token in subject::tokens(subject) {
-            at = match self.child(at, token) {
-                NONE => self.grow(at, token),
-                child => child,
-            };
-        }
+        let at = if subject::is_literal(subject) {
+            self.descend(LITERALS, subject)
+        } else {
+            self.patterns += 1;
+            subject::tokens(subject).fold(ROOT, |at, token| self.descend(at, token))
+        };
         if let Some(node) = self.nodes.get_mut(at as usize) {
             node.members.insert(queue, sub);
             self.len += 1;
@@ -116,19 +121,30 @@ impl Sublist {
         let Some(node) = self.nodes.get_mut(at.0 as usize) else {
             return false;
         };
+        let is_literal = node.parent == LITERALS;
         if !node.members.remove(queue, sub) {
             return false;
         }
         self.len -= 1;
+        self.patterns -= usize::from(!is_literal);
         self.prune(at.0);
         true
     }
 
     /// Adds to `found` whatever matches the literal `subject`; a malformed one matches nothing.
     pub(super) fn find(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
-        if self.len == 0 || !subject::has_no_empty_token(subject) {
-            return;
+        if self.len > self.patterns {
+            // The root, which stands for no node, has no members.
+            if let Some(node) = self.node(self.literal_child(LITERALS, subject)) {
+                node.members.collect(found);
+            }
         }
+        if self.patterns > 0 && subject::has_no_empty_token(subject) {
+            self.find_patterns(subject, walk, found);
+        }
+    }
+
+    fn find_patterns(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
         // Depth first, with a list of our own: subjects may have more tokens than a thread's stack has frames.
         walk.clear();
         walk.push((ROOT, 0));
@@ -203,18 +219,25 @@ impl Sublist {
         }
     }
 
+    /// The child for a token of a pattern, or for a literal subject, which there is from now on.
+    fn descend(&mut self, parent: u32, token: &[u8]) -> u32 {
+        match self.child(parent, token) {
+            NONE => self.grow(parent, token),
+            child => child,
+        }
+    }
+
     fn grow(&mut self, parent: u32, token: &[u8]) -> u32 {
         let id = u32::try_from(self.nodes.insert(Node::new(token, parent)))
             .expect("fewer than 2^32 nodes fit in memory");
-        let hash = self.edge_hash(parent, token);
-        let Some(node) = self.nodes.get_mut(parent as usize) else {
-            return id;
-        };
-        match token {
-            b"*" => node.star = id,
-            b">" => node.full = id,
-            _ => {
-                node.literal_children += 1;
+        match (token, self.nodes.get_mut(parent as usize)) {
+            (b"*", Some(node)) => node.star = id,
+            (b">", Some(node)) => node.full = id,
+            (_, node) => {
+                if let Some(node) = node {
+                    node.literal_children += 1;
+                }
+                let hash = self.edge_hash(parent, token);
                 let (nodes, hasher) = (&self.nodes, &self.hasher);
                 self.edges
                     .insert_unique(hash, id, |&id| rehash(nodes, hasher, id));
@@ -357,9 +380,10 @@ mod tests {
     #[test]
     fn a_subject_of_many_tokens_needs_no_deep_stack() {
         let subject = vec![&b"a"[..]; 200_000].join(&b'.');
+        let pattern = [&subject, &b".*"[..]].concat();
         let mut list = Sublist::default();
-        let node = list.insert(&subject, None, sub(1));
-        assert_eq!(found(&list, &subject), [1]);
+        let node = list.insert(&pattern, None, sub(1));
+        assert_eq!(found(&list, &pattern), [1]);
         assert!(list.remove(node, None, sub(1)) && list.is_empty());
     }
 
