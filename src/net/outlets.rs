@@ -21,7 +21,7 @@ use crate::limits;
 use crate::log::{error, info};
 use crate::proto::encode::Message;
 use crate::proto::error::ParseError;
-use crate::proto::frame::Frame;
+use crate::proto::frame::{Frame, Publish};
 use crate::session::{Client, CloseReason, Violation};
 
 /// See the module's documentation.
@@ -375,6 +375,13 @@ impl Sink for Outlets {
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
         if self.tracing {
             trace::inbound(&self.shared.log, session, frame, &self.settings.options);
+        }
+    }
+
+    #[inline]
+    fn on_publish(&mut self, session: &Client, publish: &Publish<'_>) {
+        if self.tracing {
+            self.on_frame(session, &Frame::Publish(*publish));
         }
     }
 

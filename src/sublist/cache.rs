@@ -123,8 +123,24 @@ impl Cache {
 impl Entry {
     #[inline]
     fn is_for(&self, account: u32, subject: &[u8]) -> bool {
-        self.account == account && self.subject == subject
+        self.account == account && is_same(&self.subject, subject)
     }
+}
+
+/// Whether two subjects are the same: most are so short that a call costs more than the comparison.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (mut ones, mut others) = (one.chunks_exact(8), other.chunks_exact(8));
+    let is_eight_same = |(one, other): (&[u8], &[u8])| {
+        let (one, other): (Option<&[u8; 8]>, Option<&[u8; 8]>) =
+            (one.first_chunk(), other.first_chunk());
+        one == other
+    };
+    ones.by_ref().zip(others.by_ref()).all(is_eight_same)
+        && ones.remainder().iter().eq(others.remainder())
 }
 
 #[cfg(test)]
