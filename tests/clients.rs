@@ -10,20 +10,24 @@ use async_nats::{Client, ConnectOptions, HeaderMap, RequestErrorKind, Subscriber
 use futures_util::{FutureExt, StreamExt};
 
 use support::Program;
-use support::server::Server;
+use support::server::Start;
 
 /// How long one scenario may take in all.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A test for each scenario and each server.
 macro_rules! scenarios {
-    ($($name:ident,)*) => {
+    ($($name:ident $(with $conf:ident)?,)*) => {
         mod midge {
-            $(#[test] fn $name() { crate::run(crate::Program::Midge, crate::$name); })*
+            $(#[test] fn $name() {
+                crate::run(crate::Program::Midge, &[$(crate::$conf)?], crate::$name);
+            })*
         }
 
         mod reference {
-            $(#[test] fn $name() { crate::run(crate::Program::Reference, crate::$name); })*
+            $(#[test] fn $name() {
+                crate::run(crate::Program::Reference, &[$(crate::$conf)?], crate::$name);
+            })*
         }
     };
 }
@@ -38,12 +42,38 @@ scenarios! {
     eight_megabytes_of_small_messages_keep_their_order,
     the_largest_payloads_arrive_intact,
     a_thousand_connections_are_served,
+    four_users_do_what_each_of_them_may with FOUR_USERS,
+    accounts_ask_and_hear_each_other with THREE_ACCOUNTS,
 }
 
-/// Runs a scenario against a server of its own.
-fn run<F: Future<Output = ()>>(program: Program, scenario: fn(String) -> F) {
+/// The example of the documentation for users with permissions.
+const FOUR_USERS: &str = r#"
+authorization {
+  ADMIN = { publish = ">", subscribe = ">" }
+  REQUESTOR = { publish = ["req.foo", "req.bar"], subscribe = "_INBOX.>" }
+  RESPONDER = { subscribe = ["req.foo", "req.bar"], publish = "_INBOX.>" }
+  DEFAULT_PERMISSIONS = { publish = "SANDBOX.*", subscribe = ["PUBLIC.>", "_INBOX.>"] }
+  PASS: abcdefghijklmnopqrstuvwxwz0123456789
+  users = [
+    {user: joe, password: foo, permissions: $ADMIN}
+    {user: alice, password: bar, permissions: $REQUESTOR}
+    {user: bob, password: $PASS, permissions: $RESPONDER}
+    {user: charlie, password: bar}
+  ]
+}
+"#;
+
+/// The sample for accounts.
+const THREE_ACCOUNTS: &str = include_str!("../configs/accounts.conf");
+
+/// Runs a scenario against a server of its own, with this configuration if there is one.
+fn run<F: Future<Output = ()>>(program: Program, conf: &[&str], scenario: fn(String) -> F) {
     let Some(path) = program.path() else { return };
-    let server = Server::start(&path);
+    let mut start = Start::new(&path);
+    for conf in conf {
+        start = start.conf(conf);
+    }
+    let server = start.run().expect("the server starts");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -57,6 +87,11 @@ fn run<F: Future<Output = ()>>(program: Program, scenario: fn(String) -> F) {
 
 async fn connect(server: &str) -> Client {
     let options = ConnectOptions::new().subscription_capacity(1 << 20);
+    options.connect(server).await.expect("the server accepts")
+}
+
+async fn log_in(server: &str, user: &str, password: &str) -> Client {
+    let options = ConnectOptions::with_user_and_password(user.into(), password.into());
     options.connect(server).await.expect("the server accepts")
 }
 
@@ -270,5 +305,147 @@ async fn a_thousand_connections_are_served(server: String) {
         let message = own.next().await.expect("a message");
         assert_eq!(message.payload, before.to_string());
         assert_eq!(all.next().await.expect("a message").payload, "all");
+    }
+}
+
+async fn four_users_do_what_each_of_them_may(server: String) {
+    let joe = log_in(&server, "joe", "foo").await;
+    let alice = log_in(&server, "alice", "bar").await;
+    let bob = log_in(&server, "bob", "abcdefghijklmnopqrstuvwxwz0123456789").await;
+    let charlie = log_in(&server, "charlie", "bar").await;
+    let mut all = joe.subscribe(">").await.expect("the client takes it");
+    joe.flush().await.expect("the socket takes it");
+    round_trip(&joe).await;
+    let mut requests = bob.subscribe("req.foo").await.expect("the client takes it");
+    bob.flush().await.expect("the socket takes it");
+    let answers = async {
+        while let Some(request) = requests.next().await {
+            let reply = request.reply.expect("it has a reply");
+            let answered = bob.publish(reply, "!".into()).await;
+            answered.expect("the client takes it");
+            bob.flush().await.expect("the socket takes it");
+        }
+    };
+    // Bob may not hear himself, so that only an answer tells when his subscription is in force.
+    let question = async {
+        loop {
+            match alice.request("req.foo", "?".into()).await {
+                Ok(answer) => break answer,
+                Err(error) => assert_eq!(error.kind(), RequestErrorKind::NoResponders),
+            }
+        }
+    };
+    let answer = tokio::select! {
+        () = answers => unreachable!("the subscription does not end"),
+        answer = question => answer,
+    };
+    assert_eq!(answer.payload, "!");
+    // Alice may ask for nothing else, charlie may play in the sandbox; the order of one publisher tells what was refused.
+    for (client, refused, allowed) in [
+        (&alice, "req.other", "req.bar"),
+        (&bob, "req.foo", "_INBOX.x"),
+        (&charlie, "SANDBOX.a.b", "SANDBOX.a"),
+        (&charlie, "PUBLIC.x", "SANDBOX.b"),
+    ] {
+        for subject in [refused, allowed] {
+            let published = client.publish(subject, "x".into()).await;
+            published.expect("the client takes it");
+        }
+        client.flush().await.expect("the socket takes it");
+        loop {
+            let message = all.next().await.expect("a message");
+            assert_ne!(
+                (message.subject.as_str(), &*message.payload),
+                (refused, &b"x"[..])
+            );
+            if message.subject.as_str() == allowed && message.payload == "x" {
+                break;
+            }
+        }
+    }
+    assert!(
+        ConnectOptions::with_user_and_password("alice".into(), "foo".into())
+            .connect(&server)
+            .await
+            .is_err()
+    );
+}
+
+async fn accounts_ask_and_hear_each_other(server: String) {
+    let shop = log_in(&server, "shop", "change me").await;
+    let stock = log_in(&server, "stock", "change me").await;
+    let forklift = log_in(&server, "forklift", "change me").await;
+    let watcher = connect(&server).await;
+    let mut seen = watcher.subscribe(">").await.expect("the client takes it");
+    watcher.flush().await.expect("the socket takes it");
+    let mut asked = stock
+        .subscribe("warehouse.ask.*")
+        .await
+        .expect("the client takes it");
+    stock.flush().await.expect("the socket takes it");
+    let answers = async {
+        while let Some(request) = asked.next().await {
+            assert_eq!(request.subject.as_str(), "warehouse.ask.screws");
+            let headers = request.headers.expect("it is told who asks");
+            let who = headers
+                .get("Nats-Request-Info")
+                .expect("it is told who asks");
+            assert!(who.as_str().contains(r#""acc":"SHOP""#), "{who:?}");
+            let reply = request.reply.expect("it has a reply");
+            stock
+                .publish(reply, "40".into())
+                .await
+                .expect("the client takes it");
+            stock.flush().await.expect("the socket takes it");
+        }
+    };
+    let questions = async {
+        // The first one may come before the subscription to it.
+        let answer = loop {
+            match shop.request("stock.screws", "?".into()).await {
+                Ok(answer) => break answer,
+                Err(error) => assert_eq!(error.kind(), RequestErrorKind::NoResponders),
+            }
+        };
+        assert_eq!(answer.payload, "40");
+        let nobody = shop.request("warehouse.ask.screws", "?".into()).await;
+        assert!(nobody.is_err_and(|it| it.kind() == RequestErrorKind::NoResponders));
+    };
+    // The answers end with the questions.
+    tokio::select! {
+        () = answers => unreachable!("the subscription does not end"),
+        () = questions => {}
+    }
+    let mut customers = subscribe(&shop, "customers.*.joe").await;
+    publish(&shop, "customer.joe", "x").await;
+    let customer = customers.next().await.expect("a message");
+    assert_eq!(customer.subject.as_str(), "customers.1.joe");
+    // In turns, so that their order is known; until the watcher's subscription is in force they are lost.
+    for (client, subject, expected) in [
+        (
+            &shop,
+            "orders.new",
+            ["shop.orders.legacy", "shop.orders.modern"],
+        ),
+        (&forklift, "warehouse.level.screws", ["level.screws"; 2]),
+        (
+            &forklift,
+            "warehouse.for.DASHBOARD.you",
+            ["warehouse.for.DASHBOARD.you"; 2],
+        ),
+    ] {
+        let message = loop {
+            publish(client, subject, "x").await;
+            round_trip(client).await;
+            let soon = tokio::time::timeout(Duration::from_millis(200), seen.next()).await;
+            if let Ok(message) = soon {
+                break message.expect("a message");
+            }
+        };
+        assert!(
+            expected.contains(&message.subject.as_str()),
+            "{}",
+            message.subject
+        );
     }
 }

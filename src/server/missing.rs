@@ -2,12 +2,27 @@
 //!
 //! A line goes when its feature comes.
 
-use crate::config::options::{Options, WriteTimeout};
+use crate::config::options::{Export, ExportKind, Options, WriteTimeout};
 
 /// What a server works without, less well observed or alone.
 pub(super) fn without_effect(options: &Options) -> Vec<String> {
     let has_http = options.http_port.is_some() || options.https_port.is_some();
+    let exports = options.accounts.iter().flat_map(|it| &it.exports);
+    let has_latency = |export: &Export| {
+        matches!(
+            export.kind,
+            ExportKind::Service {
+                latency: Some(_),
+                ..
+            }
+        )
+    };
     let asked = [
+        (
+            "latency",
+            "measures of services",
+            exports.into_iter().any(has_latency),
+        ),
         ("http", "monitoring", has_http),
         ("cluster", "clustering", options.cluster.port.is_some()),
         (
