@@ -391,7 +391,10 @@ fn a_reload_is_refused_whole_with_every_reason() {
     server.reload_until(&conf, "open /no/such/dir/log").unwrap();
     assert!(!nothing.exists());
     server
-        .reload_until("tls {cert_file: a, key_file: b}", "open a: no such file")
+        .reload_until(
+            "server_name: a\ntls {cert_file: a, key_file: b}",
+            "open a: no such file",
+        )
         .unwrap();
     assert_eq!(server.connect().expect_info()["max_payload"], 100);
 }

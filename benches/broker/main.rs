@@ -12,6 +12,7 @@
 //! ```text
 //! options ─► main ─► workloads ─┬─► load ─► traffic ──┐
 //!                               ├─► latency           ├─► client ─► wire ─► socket
+//!                               ├─► storm             │
 //!                               ├─► idle              │
 //!                               └─► shared ───────────┘   process: starts servers, reads /proc
 //!            report ◄─ figures ─┘
@@ -33,6 +34,7 @@ mod options;
 mod process;
 mod report;
 mod shared;
+mod storm;
 mod traffic;
 mod wire;
 mod workloads;

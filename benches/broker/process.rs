@@ -38,6 +38,18 @@ impl Program {
     }
 }
 
+impl Program {
+    /// The same with a configuration file.
+    pub(crate) fn with_conf(&self, path: &Path) -> Self {
+        let conf = ["-c".to_owned(), path.display().to_string()];
+        Self {
+            name: self.name,
+            path: self.path.clone(),
+            arguments: self.arguments.iter().cloned().chain(conf).collect(),
+        }
+    }
+}
+
 /// A running server with a directory of its own; killed and cleared away when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -84,6 +96,11 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Where it accepts clients.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// One more connection to it.

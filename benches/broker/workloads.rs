@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::process::Program;
-use crate::{Figures, Outcome, idle, latency, shared};
+use crate::{Figures, Outcome, idle, latency, shared, storm};
 
 /// Something to measure on a fresh server.
 pub(crate) struct Workload {
@@ -251,6 +251,27 @@ pub(crate) static WORKLOADS: &[Workload] = &[
                 "µs",
                 None,
             ),
+        ],
+    ),
+    Workload::other(
+        "storm",
+        "request/reply while 200 clients a second come with wrong passwords for a bcrypt hash",
+        storm::bcrypt_storm,
+        &[
+            Row::new(
+                "quiet_p50_us",
+                "request/reply with users: median",
+                "µs",
+                None,
+            ),
+            Row::new("quiet_p99_us", "the same, 99th percentile", "µs", None),
+            Row::new(
+                "storm_p50_us",
+                "request/reply while 200 wrong passwords a second come for a bcrypt hash of cost 11: median",
+                "µs",
+                None,
+            ),
+            Row::new("storm_p99_us", "the same, 99th percentile", "µs", None),
         ],
     ),
     Workload::other(
