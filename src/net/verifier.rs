@@ -134,6 +134,7 @@ impl Verifier {
 
     /// A thread's life.
     fn work(&self, shared: &Shared) {
+        stand_back();
         while let Some(job) = self.next() {
             let is_remembered = !job.life.is_zero();
             // A crowd of one user's connections waits for the first of them only.
@@ -177,6 +178,17 @@ fn answer(shared: &Shared, origin: Origin, verdict: Option<Verdict>) {
     if let Some(mailbox) = shared.mailboxes.get(usize::from(origin.worker)) {
         mailbox.command(Command::Verified { origin, verdict });
     }
+}
+
+/// Lets whoever handles messages go first where they share a core with this thread.
+fn stand_back() {
+    /// Enough that a worker which wakes up is served at once, not so much that a busy server lets nobody in.
+    #[cfg(target_os = "linux")]
+    const NICENESS: i32 = 10;
+    // On Linux this is about the calling thread alone; elsewhere it would slow the whole process down. Whether it is
+    // allowed or not, the hashes are computed.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 /// One core is left for the messages, where there are several.
