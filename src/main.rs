@@ -1,5 +1,6 @@
 //! The `midge` program.
 
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         Command::Help => say(&cli::help()),
+        Command::HelpConfig => say(&cli::help_config()),
         Command::HelpTls => say(cli::help_tls()),
         Command::Version => say(&cli::version()),
         Command::Signal { command, target } => {
@@ -53,10 +55,12 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-#[expect(clippy::print_stdout, reason = "what the program was asked to print")]
+/// Prints what the program was asked for. Whoever has read enough of it may close the pipe.
 fn say(text: &str) -> Result<(), String> {
-    println!("{text}");
-    Ok(())
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// The options that file and command line make together, the command line having the last word.

@@ -149,6 +149,22 @@ fn a_running_server_is_told_by_its_id_or_a_file_that_holds_it() {
 }
 
 #[test]
+fn whoever_reads_the_help_need_not_read_it_all() {
+    for flag in ["--help", "--help_config", "--help_tls", "--version"] {
+        let mut command = Command::new(midge());
+        command
+            .arg(flag)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{flag}: {output:?}");
+        assert!(output.stderr.is_empty(), "{flag}: {output:?}");
+    }
+}
+
+#[test]
 fn passwords_are_made_and_hashed() {
     let mkpasswd = Path::new(env!("CARGO_BIN_EXE_mkpasswd"));
     let (code, out, _) = outcome(mkpasswd, &["-c", "4"], "");

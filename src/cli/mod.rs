@@ -17,6 +17,7 @@ use crate::proto::info::PROTOCOL_VERSION;
 
 mod flags;
 mod help;
+mod help_config;
 mod signal;
 mod table;
 mod value;
@@ -30,6 +31,8 @@ pub enum Command {
     HealthCheck(Option<String>),
     /// Print [`help`].
     Help,
+    /// Print [`help_config`].
+    HelpConfig,
     /// Print [`help_tls`].
     HelpTls,
     /// Run the server.
@@ -91,6 +94,7 @@ struct Invocation {
     /// Given at all, and then perhaps with an address.
     health_check: Option<Option<String>>,
     help: bool,
+    help_config: bool,
     help_tls: bool,
     signal: Option<String>,
     version: bool,
@@ -124,6 +128,11 @@ pub fn help() -> String {
     help::usage()
 }
 
+/// The text for `--help_config`.
+pub fn help_config() -> String {
+    help_config::options()
+}
+
 /// The text for `--help_tls`.
 pub fn help_tls() -> &'static str {
     help::TLS
@@ -136,6 +145,9 @@ impl Invocation {
         }
         if self.help {
             return Ok(Command::Help);
+        }
+        if self.help_config {
+            return Ok(Command::HelpConfig);
         }
         if self.help_tls {
             return Ok(Command::HelpTls);

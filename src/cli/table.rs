@@ -382,6 +382,11 @@ static COMMON: &[Flag] = &[
         "show the version",
     ),
     flag(
+        &["help_config"],
+        Value::Switch(|to, on| to.help_config = on),
+        "show every option of a configuration file",
+    ),
+    flag(
         &["help_tls"],
         Value::Switch(|to, on| to.help_tls = on),
         "show how to configure TLS",

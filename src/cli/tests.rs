@@ -167,7 +167,7 @@ fn the_table_in_the_documentation_has_no_flag_that_is_missing_here() {
         client_advertise ports_file_dir l log T logtime logtime_utc s syslog r remote_syslog D debug V trace VV DV DVV \
         log_size_limit max_traced_msg_len user pass auth tls tlsverify tlscert tlskey tlscacert cluster cluster_listen \
         cluster_name routes no_advertise cluster_advertise connect_retries js jetstream sd store_dir profile h help v \
-        version help_tls workers healthcheck";
+        version help_config help_tls workers healthcheck";
     let mut expected: Vec<&str> = expected.split_whitespace().collect();
     let mut sorted = known.clone();
     sorted.sort_unstable();
@@ -283,6 +283,7 @@ fn words_end_the_flags() {
     assert_eq!(parsed(&["-D", "--"]).map(|_| ()), Ok(()));
     assert_eq!(parsed(&["-h", "-v"]), Ok(Command::Version));
     assert_eq!(parsed(&["--help_tls"]), Ok(Command::HelpTls));
+    assert_eq!(parsed(&["--help_config"]), Ok(Command::HelpConfig));
     for word in ["foo", "-", "a b", ""] {
         let error = parsed(&[word, "-foo"]).unwrap_err();
         assert_eq!(error.to_string(), format!("unrecognized command: {word:?}"));
@@ -629,6 +630,17 @@ fn the_help_lists_every_flag_that_works() {
     }
     assert!(text.lines().all(|line| line.len() <= 120));
     assert!(help_tls().contains("TLS_AES_128_GCM_SHA256"));
+}
+
+#[test]
+fn the_help_on_the_configuration_shows_what_a_reload_can_change() {
+    let text = help_config();
+    assert!(text.lines().all(|line| line.len() <= 120));
+    let line = |of: &str| text.lines().find(|line| line.contains(of)).expect(of);
+    assert!(line("payload in a message").starts_with("  * max_payload "));
+    assert!(line("port for clients; -1").starts_with("    port "));
+    assert!(line("user, username").contains("the single user"));
+    assert!(!text.contains("jetstream"), "{text}");
 }
 
 #[test]
