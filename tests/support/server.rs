@@ -22,6 +22,7 @@ pub(crate) struct Start {
     args: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
     descriptors: Option<u32>,
+    folder: Option<PathBuf>,
 }
 
 impl Start {
@@ -33,6 +34,7 @@ impl Start {
             args: Vec::new(),
             variables: Vec::new(),
             descriptors: None,
+            folder: None,
         }
     }
 
@@ -60,6 +62,12 @@ impl Start {
         self
     }
 
+    /// In this directory.
+    pub(crate) fn folder(mut self, folder: &Path) -> Start {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
     /// Runs it until it listens.
     ///
     /// # Errors
@@ -76,6 +84,9 @@ impl Start {
             command.arg("-c").arg(&conf);
         }
         command.args(&self.args);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut server = Server {
             process: Process::spawn(command)?,
@@ -140,6 +151,11 @@ impl Server {
     /// The directory that holds its configuration and its ports file.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     pub(crate) fn process(&mut self) -> &mut Process {
