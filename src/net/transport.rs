@@ -25,21 +25,8 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+pub(super) use super::tls::Inflow;
 use super::tls::{Session, TlsClient, TlsServer};
-
-/// What a read has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Inflow {
-    /// Bytes, at the front of the buffer; none of them yet, if the wire brought only parts of a record.
-    Bytes {
-        /// How many.
-        len: usize,
-        /// The socket may have more: no event will tell.
-        more: bool,
-    },
-    /// The peer sends no more.
-    End,
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -83,7 +70,7 @@ impl Transport {
     #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) fn connect(&mut self, config: &TlsClient, host: &str) -> io::Result<()> {
         let mut session = Box::new(Session::client(config, host)?);
-        session.start(&self.socket)?;
+        session.start(&mut &self.socket)?;
         self.tls = Some(session);
         Ok(())
     }
@@ -120,7 +107,7 @@ impl Transport {
     /// it should be (the alert for it is on its way), `UnexpectedEof` for one that leaves during the handshake.
     pub(super) fn read(&mut self, buf: &mut [u8], most: usize) -> io::Result<Inflow> {
         if let Some(tls) = &mut self.tls {
-            return tls.read(&self.socket, buf, most);
+            return tls.read(&mut &self.socket, buf, most);
         }
         let room = buf.len().min(most);
         match (&self.socket).read(buf.get_mut(..room).unwrap_or_default())? {
@@ -182,7 +169,7 @@ impl Transport {
         scratch: &mut Vec<u8>,
     ) -> io::Result<usize> {
         match &mut self.tls {
-            Some(tls) => tls.write(&self.socket, runs, scratch),
+            Some(tls) => tls.write(&mut &self.socket, runs, scratch),
             None => {
                 let mut runs = runs.filter(|run| !run.is_empty());
                 let first = runs.next().unwrap_or_default();
@@ -198,7 +185,7 @@ impl Transport {
     /// `WouldBlock` if some of it still does; else those of the socket.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
-            Some(tls) => tls.flush(&self.socket),
+            Some(tls) => tls.flush(&mut &self.socket),
             None => Ok(()),
         }
     }
@@ -210,7 +197,7 @@ impl Transport {
     /// Those of the socket.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
-            tls.finish(&self.socket);
+            tls.finish(&mut &self.socket);
         }
         self.socket.shutdown(Shutdown::Write)
     }

@@ -11,6 +11,8 @@ use midge::proto::frame::Frame;
 use midge::rng::Rng;
 use midge::session::{Client, Violation};
 
+use crate::tunnel::Tunnel;
+
 /// A connection: its worker, and its slot there.
 pub(crate) type Place = (u16, u32);
 
@@ -52,6 +54,8 @@ pub(crate) struct Outlets {
     pub(crate) forwarded: Vec<Forwarded>,
     /// Connections that take no message.
     pub(crate) refusing: BTreeSet<Place>,
+    /// Through which connections are sent what they are sent.
+    pub(crate) tunnels: BTreeMap<Place, Tunnel>,
     rng: Rng,
 }
 
@@ -67,6 +71,7 @@ impl Outlets {
             sent: BTreeMap::new(),
             forwarded: Vec::new(),
             refusing: BTreeSet::new(),
+            tunnels: BTreeMap::new(),
             rng: Rng::seeded(seed),
         }
     }
@@ -112,6 +117,14 @@ impl Outlets {
         taken
     }
 
+    /// What arrives of what a connection is sent.
+    fn carried(&mut self, place: Place, bytes: &[u8]) -> Vec<u8> {
+        match self.tunnels.get_mut(&place) {
+            Some(tunnel) => tunnel.send(bytes),
+            None => bytes.to_vec(),
+        }
+    }
+
     /// Whether a connection would be slow now: a chance of one in many.
     fn verdict(&mut self) -> Delivery {
         match self.rng.below(12) {
@@ -123,10 +136,12 @@ impl Outlets {
 
 impl Sink for Outlets {
     fn reply(&mut self, conn: u32, bytes: &[u8]) {
-        let sent = self.sent.entry((self.worker, conn)).or_default();
+        let place = (self.worker, conn);
+        let bytes = self.carried(place, bytes);
+        let sent = self.sent.entry(place).or_default();
         match sent.back_mut() {
-            Some(Sent::Reply(last)) => last.extend_from_slice(bytes),
-            _ => sent.push_back(Sent::Reply(bytes.to_vec())),
+            Some(Sent::Reply(last)) => last.extend_from_slice(&bytes),
+            _ => sent.push_back(Sent::Reply(bytes)),
         }
     }
 
@@ -138,6 +153,7 @@ impl Sink for Outlets {
         let mut bytes = Vec::new();
         let rest = message.head(sid, headers, &mut bytes);
         bytes.extend_from_slice(rest);
+        let bytes = self.carried(place, &bytes);
         let sent = self.sent.entry(place).or_default();
         sent.push_back(Sent::Delivery(id_of(message), bytes));
         self.verdict()

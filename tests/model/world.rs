@@ -16,6 +16,7 @@ use midge::session::{Authenticator, Client, Context};
 use crate::operation::Operation;
 use crate::outlets::{Addressees, Forwarded, Outlets, Place};
 use crate::rules::{HOPS_MAX, Message, Rules, Subscription};
+use crate::tunnel::{Contexts, Tunnel};
 
 type Outcome = Result<(), String>;
 
@@ -27,6 +28,8 @@ pub(crate) struct World {
     /// What is on its way, by the workers it is between.
     mail: BTreeMap<(u16, u16), VecDeque<(Forwarded, Letter)>>,
     outlets: Outlets,
+    /// Clients come by TLS.
+    tls: Option<Rc<Contexts>>,
     rules: Rules,
     options: Options,
     info: ServerInfo,
@@ -67,7 +70,7 @@ struct Evidence {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, tls: Option<Rc<Contexts>>) -> Self {
         let mut rng = Rng::seeded(seed);
         let broker = Arc::new(Broker::default());
         let workers = [1, 2, 3, 4][rng.below(4)];
@@ -79,6 +82,7 @@ impl World {
             connections: BTreeMap::new(),
             mail: BTreeMap::new(),
             outlets: Outlets::new(seed),
+            tls,
             rules: Rules::new(max_subscriptions),
             options: Options {
                 max_subscriptions,
@@ -167,6 +171,9 @@ impl World {
             takes_headers: false,
         };
         self.connections.insert(place, connection);
+        if let Some(contexts) = &self.tls {
+            self.outlets.tunnels.insert(place, Tunnel::new(contexts));
+        }
     }
 
     /// Whoever is there leaves, and somebody else comes.
@@ -191,7 +198,10 @@ impl World {
             }
             let wire = operation.wire(&mut self.rng);
             connection.written_len += wire.len();
-            connection.written.extend_from_slice(&wire);
+            match self.outlets.tunnels.get_mut(&place) {
+                Some(tunnel) => tunnel.write(&wire),
+                None => connection.written.extend_from_slice(&wire),
+            }
             let end = connection.written_len;
             connection.operations.push_back((end, operation));
         }
@@ -199,7 +209,11 @@ impl World {
 
     /// A part of what a client wrote is read.
     fn read(&mut self, place: Place) -> Outcome {
-        let written = self.connections[&place].written.len();
+        let tunnel = self.outlets.tunnels.get(&place);
+        let written = match tunnel {
+            Some(tunnel) => tunnel.on_the_way(),
+            None => self.connections[&place].written.len(),
+        };
         let len = if self.rng.below(3) == 0 {
             written
         } else {
@@ -212,8 +226,18 @@ impl World {
         self.outlets.worker = place.0;
         let connection = self.connections.get_mut(&place).expect("it is there");
         self.outlets.origin = connection.origin(place.0);
-        let len = len.min(connection.written.len());
-        connection.kept.extend(connection.written.drain(..len));
+        let len = match self.outlets.tunnels.get_mut(&place) {
+            Some(tunnel) => {
+                let plain = tunnel.arrive(len);
+                connection.kept.extend_from_slice(&plain);
+                plain.len()
+            }
+            None => {
+                let len = len.min(connection.written.len());
+                connection.kept.extend(connection.written.drain(..len));
+                len
+            }
+        };
         self.note(|| format!("{place:?} is read, {len} bytes"));
         loop {
             let connection = self.connections.get_mut(&place).expect("it is there");

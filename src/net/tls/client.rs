@@ -18,7 +18,6 @@ use crate::config::options::TlsConfig;
 /// What the sessions that are dialled out from one place share.
 #[derive(Debug)]
 pub struct TlsClient {
-    #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) config: Arc<ClientConfig>,
     /// Time for a handshake.
     pub timeout: Duration,

@@ -24,5 +24,5 @@ pub use error::TlsError;
 pub(super) use failure::describe_failure;
 pub use rate::HandshakeRate;
 pub use server::{Listening, TlsServer};
-pub(super) use session::Session;
+pub use session::{Inflow, Session};
 pub use stamps::Stamps;

@@ -11,7 +11,6 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
@@ -20,7 +19,6 @@ use rustls::{CommonState, Error};
 
 use super::{TlsClient, TlsServer, suites};
 use crate::limits;
-use crate::net::transport::Inflow;
 
 /// Plaintext of one record, at the most.
 const RECORD_BYTES: usize = 16 * 1024;
@@ -29,8 +27,21 @@ const RECORD_OVERHEAD: usize = 64;
 /// Ciphertext that is written at once: four full records.
 const WRITE_BYTES: usize = 4 * (RECORD_BYTES + RECORD_OVERHEAD);
 
+/// What a read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inflow {
+    /// Bytes, at the front of the buffer; none of them yet, if the wire brought only parts of a record.
+    Bytes {
+        /// How many.
+        len: usize,
+        /// The socket may have more: no event will tell.
+        more: bool,
+    },
+    /// The peer sends no more.
+    End,
+}
+
 /// Which side of the session is ours.
-#[allow(dead_code, reason = "for routes, which dial")]
 enum Side {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
@@ -38,7 +49,7 @@ enum Side {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(in crate::net) struct Session {
+pub struct Session {
     side: Side,
     /// Ciphertext that was read and not worked off: the start of a record, or records with the start of a message.
     kept: Vec<u8>,
@@ -47,6 +58,8 @@ pub(in crate::net) struct Session {
     sent: usize,
     /// The peer has said that it sends no more.
     peer_is_done: bool,
+    /// We have said so.
+    is_done: bool,
     /// The session cannot go on.
     has_failed: bool,
 }
@@ -62,18 +75,26 @@ enum Step {
 }
 
 impl Session {
-    /// See [`Transport::READ_BYTES_MIN`](crate::net::transport::Transport::READ_BYTES_MIN).
-    #[allow(dead_code, reason = "for routes, which dial")]
-    pub(in crate::net) const READ_BYTES_MIN: usize = 2 * RECORD_BYTES + limits::TLS_KEPT_BYTES_MAX;
+    /// Bytes that a buffer must have for [`Session::read`].
+    pub const READ_BYTES_MIN: usize = 2 * RECORD_BYTES + limits::TLS_KEPT_BYTES_MAX;
 
-    pub(in crate::net) fn server(config: &TlsServer) -> io::Result<Self> {
+    /// The server's side.
+    ///
+    /// # Errors
+    ///
+    /// If rustls refuses.
+    pub fn server(config: &TlsServer) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(Arc::clone(&config.config));
         let connection = connection.map_err(io::Error::other)?;
         Ok(Session::new(Side::Server(connection)))
     }
 
-    #[allow(dead_code, reason = "for routes, which dial")]
-    pub(in crate::net) fn client(config: &TlsClient, host: &str) -> io::Result<Self> {
+    /// The client's side, which expects the server to be `host`, a name or an address. [`Session::start`] comes next.
+    ///
+    /// # Errors
+    ///
+    /// If `host` is no name that a certificate could have.
+    pub fn client(config: &TlsClient, host: &str) -> io::Result<Self> {
         let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let name = ServerName::try_from(bare.unwrap_or(host).to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -89,52 +110,70 @@ impl Session {
             out: Vec::new(),
             sent: 0,
             peer_is_done: false,
+            is_done: false,
             has_failed: false,
         }
     }
 
     /// The version agreed on, as logs and monitoring have it: `1.3`.
-    pub(in crate::net) fn version(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn version(&self) -> Option<&'static str> {
         self.side.state().protocol_version().map(suites::version)
     }
 
     /// The name of the cipher suite agreed on.
-    pub(in crate::net) fn cipher_suite(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn cipher_suite(&self) -> Option<&'static str> {
         let suite = self.side.state().negotiated_cipher_suite()?;
         Some(suites::name_of(suite.suite()))
     }
 
     /// The certificates that the peer has shown, its own first, each in DER; they have been verified if the
     /// configuration says so. Empty if it has shown none.
-    pub(in crate::net) fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let certificates = self.side.state().peer_certificates().unwrap_or_default();
         certificates.iter().map(|it| it.as_ref())
     }
 
-    pub(in crate::net) fn is_handshaking(&self) -> bool {
+    /// Whether it cannot carry bytes yet.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
         self.side.state().is_handshaking()
     }
 
-    pub(in crate::net) fn wants_write(&self) -> bool {
+    /// Whether bytes that count as written wait for the socket.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
         !self.out.is_empty()
     }
 
-    pub(in crate::net) fn kept_bytes(&self) -> usize {
+    /// Bytes that it keeps because the socket or the peer is slow.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
         self.kept.len() + self.out.len()
     }
 
     /// Sends the first message, which is the client's.
-    #[allow(dead_code, reason = "for routes, which dial")]
-    pub(in crate::net) fn start(&mut self, socket: &TcpStream) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn start<S: Read + Write>(&mut self, socket: &mut S) -> io::Result<()> {
         let mut buf = vec![0; RECORD_BYTES];
         self.receive(&mut buf, RECORD_BYTES).map_err(broken)?;
         self.flush_some(socket)
     }
 
-    /// As [`Transport::read`](crate::net::transport::Transport::read).
-    pub(in crate::net) fn read(
+    /// Reads once, at most `most` bytes off the socket, and gives what they say at the front of `buf`, all of which is
+    /// scratch space of [`Session::READ_BYTES_MIN`] bytes at least.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket, `WouldBlock` among them; `InvalidData` for a peer that does not keep to TLS or is not who
+    /// it should be (the alert for it is on its way), `UnexpectedEof` for one that leaves during the handshake.
+    pub fn read<S: Read + Write>(
         &mut self,
-        socket: &TcpStream,
+        socket: &mut S,
         buf: &mut [u8],
         most: usize,
     ) -> io::Result<Inflow> {
@@ -148,7 +187,7 @@ impl Session {
             return Err(too_small());
         }
         let fresh = buf.get_mut(start..start + room).ok_or_else(too_small)?;
-        let len = (&*socket).read(fresh)?;
+        let len = socket.read(fresh)?;
         if len == 0 {
             let is_early = self.is_handshaking();
             return if is_early {
@@ -213,15 +252,20 @@ impl Session {
         Ok(plain)
     }
 
-    /// As [`Transport::write`](crate::net::transport::Transport::write).
-    pub(in crate::net) fn write<'a>(
+    /// Writes as much of `runs` as fits in `scratch` and gives how many bytes that is. They count as written even where
+    /// the socket has not taken all of what they became.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the handshake is not done, or what was written before still waits; else those of the socket.
+    pub fn write<'a, S: Read + Write>(
         &mut self,
-        socket: &TcpStream,
+        socket: &mut S,
         runs: impl Iterator<Item = &'a [u8]>,
         scratch: &mut Vec<u8>,
     ) -> io::Result<usize> {
         self.flush(socket)?;
-        if self.has_failed {
+        if self.has_failed || self.is_done {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.is_handshaking() {
@@ -248,7 +292,7 @@ impl Session {
             }
         }
         let wire = scratch.get(..used).unwrap_or_default();
-        let taken = match (&*socket).write(wire) {
+        let taken = match socket.write(wire) {
             Ok(taken) => taken,
             Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
@@ -258,10 +302,14 @@ impl Session {
         Ok(plain)
     }
 
-    /// As [`Transport::flush`](crate::net::transport::Transport::flush).
-    pub(in crate::net) fn flush(&mut self, socket: &TcpStream) -> io::Result<()> {
+    /// Writes what waits for the socket.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if some of it still does; else those of the socket.
+    pub fn flush<S: Read + Write>(&mut self, socket: &mut S) -> io::Result<()> {
         while self.wants_write() {
-            match (&*socket).write(self.out.get(self.sent..).unwrap_or_default()) {
+            match socket.write(self.out.get(self.sent..).unwrap_or_default()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => self.sent += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -276,21 +324,26 @@ impl Session {
     }
 
     /// The same, where it is all right for some of it to wait.
-    fn flush_some(&mut self, socket: &TcpStream) -> io::Result<()> {
+    fn flush_some<S: Read + Write>(&mut self, socket: &mut S) -> io::Result<()> {
         match self.flush(socket) {
             Err(error) if !is_for_later(&error) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Tells the peer that nothing more comes, if the socket takes it. An error changes nothing: the socket is closed next.
-    pub(in crate::net) fn finish(&mut self, socket: &TcpStream) {
+    /// Tells the peer that nothing more comes, which is then so, as far as the socket takes that without waiting. An
+    /// error changes nothing: the socket is closed next.
+    pub fn finish<S: Read + Write>(&mut self, socket: &mut S) {
+        let is_open = !self.is_done && !self.has_failed;
+        self.is_done = true;
         let mut alert = [0; 2 * RECORD_OVERHEAD];
-        if self.has_failed || self.flush(socket).is_err() {
+        if !is_open || self.flush(socket).is_err() {
             return;
         }
         if let Ok(len) = self.side.close(&mut self.kept, &mut alert) {
-            let _ = (&*socket).write(alert.get(..len).unwrap_or_default());
+            self.out
+                .extend_from_slice(alert.get(..len).unwrap_or_default());
+            let _ = self.flush(socket);
         }
     }
 }
