@@ -4,7 +4,7 @@
 //! reference server: the same protocol, configuration language, command line and monitoring.
 //!
 //! Layers, each using only those before it: plain values (`subject`, `limits`, `clock`, `rng`, `id`, `stats`, `log`);
-//! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`);
+//! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`), and what pages show of it (`monitor`);
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 //!
 //! A server in process:
@@ -35,6 +35,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod mkpasswd;
+pub mod monitor;
 pub mod net;
 pub mod nkey;
 pub mod notify;
@@ -42,6 +43,7 @@ pub mod proto;
 pub mod rng;
 pub mod server;
 pub mod session;
+pub mod stats;
 pub mod subject;
 pub mod sublist;
 

@@ -137,6 +137,24 @@ pub const VERIFIERS_MAX: usize = 4;
 pub const VERIFIED_MAX: usize = 1024;
 /// For how long.
 pub const VERIFIED_LIFE: Duration = Duration::from_secs(60);
+/// Connections to the monitoring port at a time; the one that has been idle longest goes when one more comes.
+pub const MONITOR_CONNECTIONS_MAX: usize = 128;
+/// Time for a request's head to be there, once it has begun.
+pub const MONITOR_HEAD_TIME: Duration = Duration::from_secs(5);
+/// Time that a reader of a page may take nothing.
+pub const MONITOR_WRITE_TIME: Duration = Duration::from_secs(10);
+/// Entries on one page, whatever limit the request gives.
+pub const MONITOR_PAGE_MAX: usize = 100_000;
+/// Bytes of pages that wait for their readers; the next page is not made before there are fewer.
+pub const MONITOR_PENDING_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the history of closed connections.
+pub const CLOSED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of subscriptions that one entry of it holds.
+pub const CLOSED_LISTING_BYTES_MAX: usize = 16 * 1024;
+/// Slots that a worker looks at in one slice of a survey: some tens of microseconds.
+pub const SURVEY_SLOTS: usize = 512;
+/// Connections that it describes in one slice.
+pub const SURVEY_DETAILS: usize = 64;
 /// Bytes of a name that came from a peer and appears in the log.
 pub const LOGGED_NAME_BYTES_MAX: usize = 256;
 /// Bytes of TLS that one connection keeps because more has to come: a record, or a message of a handshake.

@@ -66,7 +66,8 @@ fn messages<'a>(log: &'a str, from: &str) -> Vec<&'a str> {
 
 #[test]
 fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
-    let mut server = start("server_name: here\nmax_payload: 9MB\nhttp: 1\ncluster {port: 1}");
+    let mut server =
+        start("server_name: here\nmax_payload: 9MB\nhttp: 127.0.0.1:-1\ncluster {port: 1}");
     expect_log(&mut server, "Server is ready");
     let log = server.process().log();
     let mut rest = log.as_str();
@@ -78,8 +79,8 @@ fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
         "[INF] Using configuration file: ",
         "server.conf (sha256:",
         "[WRN] Maximum payloads over 8.00 MB are generally discouraged",
-        "[WRN] http has no effect",
         "[WRN] cluster has no effect",
+        "[INF] Starting http monitor on 127.0.0.1:",
         "[INF] Listening for client connections on 127.0.0.1:",
         "[INF] Server is ready",
     ] {

@@ -123,6 +123,11 @@ impl Broker {
         service.filter(|_| sub.serial == plan.services_serial)
     }
 
+    /// All of them, by index.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter().map(|account| &**account)
+    }
+
     /// The account with this index.
     #[must_use]
     pub fn account(&self, index: u32) -> Option<&Arc<Account>> {

@@ -193,10 +193,28 @@ impl Subscriptions {
         Some(gone)
     }
 
+    /// The subscription in a slot, for whoever looks at all of them.
+    #[must_use]
+    pub fn at(&self, slot: usize) -> Option<&Subscription> {
+        self.slots.get(slot)
+    }
+
+    /// All slots are below this one.
+    #[must_use]
+    pub fn slots_end(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// One of a connection's subscriptions, the newest.
     #[must_use]
     pub fn first_of(&self, conn: u32) -> Option<SubRef> {
         self.reference(self.owned.get(conn as usize)?.first)
+    }
+
+    /// The one that follows, of the same connection.
+    #[must_use]
+    pub fn next_of(&self, subscription: &Subscription) -> Option<SubRef> {
+        self.reference(subscription.next)
     }
 
     /// How many a connection has.

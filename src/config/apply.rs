@@ -4,12 +4,13 @@
 //! reported, and the rest applied nevertheless: nobody sees the options then, but everybody the other errors.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::error::Position;
 use super::options::{
     AddressLimits, Cluster, Compression, CompressionMode, LogFormat, Options, RoutePermissions,
-    RouteUrl, WriteTimeout,
+    RouteUrl, Secret, WriteTimeout,
 };
 use super::report::{Report, set};
 use super::table::Block;
@@ -126,6 +127,11 @@ fn listeners(report: &mut Report, name: &str, entry: &Entry, options: &mut Optio
             &mut options.http_base_path,
             report.string(entry).map(|path| clean_path(path)),
         ),
+        "http_auth_token" => {
+            let token = report.string(entry).filter(|token| !token.is_empty());
+            options.http_auth_token = token.map(|token| Secret::new(&**token));
+        }
+        "http_socket" => options.http_socket = non_empty(report, entry).map(PathBuf::from),
         "tls" => set(
             &mut options.tls,
             tls::tls(report, entry, tls::Place::Clients).map(Some),

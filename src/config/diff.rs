@@ -80,6 +80,7 @@ fn refused(old: &Options, new: &Options) -> Vec<Refused> {
     compare("HTTPHost", &|it| text(&it.http_host));
     compare("HTTPPort", &|it| port(it.http_port));
     compare("HTTPSPort", &|it| port(it.https_port));
+    compare("HTTPSocket", &|it| format!("{:?}", it.http_socket));
     compare("HTTPBasePath", &|it| it.http_base_path.clone());
     compare("MaxSubs", &|it| number(it.max_subscriptions));
     compare("MaxSubTokens", &|it| number(it.max_subscription_tokens));
@@ -397,6 +398,11 @@ impl Changes {
         );
         let (was, is) = (&old.reconnect_error_reports, &new.reconnect_error_reports);
         self.value("reconnect_error_reports", was, is, u32::to_string);
+        self.note(
+            "http_auth_token",
+            old.http_auth_token != new.http_auth_token,
+            || "Reloaded: http_auth_token".into(),
+        );
         self.note("server_tags", old.server_tags != new.server_tags, || {
             "Reloaded: tags".into()
         });

@@ -142,6 +142,10 @@ pub struct Options {
     pub https_port: Option<u16>,
     /// Path before those of the monitoring pages: starts with a slash, and ends in one only if it is nothing else.
     pub http_base_path: String,
+    /// Token that requests for monitoring pages must bear; none is asked for when absent. Not in the reference server.
+    pub http_auth_token: Option<Secret>,
+    /// File of a Unix socket for the monitoring pages. Not in the reference server.
+    pub http_socket: Option<PathBuf>,
 
     /// TLS of clients and of `https_port`; plain text when absent.
     pub tls: Option<TlsConfig>,
@@ -236,6 +240,8 @@ impl Default for Options {
             http_port: None,
             https_port: None,
             http_base_path: "/".into(),
+            http_auth_token: None,
+            http_socket: None,
             tls: None,
             allow_non_tls: false,
             user: None,

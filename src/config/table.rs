@@ -125,6 +125,8 @@ pub const OPTIONS: &[Known] = &[
     row(Top, "https", &[], Supported, FIXED, "the same with TLS"),
     row(Top, "http_port", &["monitor_port"], Supported, FIXED, "port for monitoring; -1 lets the system choose one"),
     row(Top, "https_port", &[], Supported, FIXED, "the same with TLS"),
+    row(Top, "http_auth_token", &[], Supported, LIVE, "token that requests for monitoring must bear"),
+    row(Top, "http_socket", &[], Supported, FIXED, "file of a Unix socket for monitoring"),
     row(Top, "http_base_path", &[], Supported, FIXED, "path before those of the monitoring pages"),
     row(Top, "tls", &[], Supported, LIVE, "TLS for clients and for https"),
     row(Top, "allow_non_tls", &[], Supported, FIXED, "with tls, take clients without it too"),

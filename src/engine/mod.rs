@@ -25,6 +25,7 @@ use crate::proto::frame::{Frame, Publish};
 use crate::proto::parser::Limits;
 use crate::rng::Rng;
 use crate::session::{Action, Client, CloseReason, Context, Guard, Violation};
+use crate::stats::Traffic;
 use crate::subject;
 use crate::sublist::{Cache, SubRef};
 
@@ -129,7 +130,10 @@ pub struct Engine {
     worker: u16,
     /// The subscriptions of this worker's connections.
     pub subscriptions: Subscriptions,
-    cache: Cache,
+    /// The matches it needed last.
+    pub cache: Cache,
+    /// What its clients have published.
+    pub received: Traffic,
     /// Those of connections with permissions.
     guards: HashMap<u32, Guard, RandomState>,
     rng: Rng,
@@ -156,6 +160,7 @@ impl Engine {
             worker,
             subscriptions: Subscriptions::new(worker),
             cache: Cache::default(),
+            received: Traffic::default(),
             guards: HashMap::default(),
             rng: Rng::seeded(seed),
             inquiries: 0,
@@ -201,6 +206,7 @@ impl Engine {
     ) -> Fed {
         let mut consumed = 0;
         let mut mapped = Vec::new();
+        let mut received = Traffic::default();
         let end = loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             if peer.session.is_stranger(context.auth) && peer.parser.is_between_frames() {
@@ -238,17 +244,29 @@ impl Engine {
             let action = peer.session.on_frame(frame, context, guard, answers);
             self.answer(peer, sink);
             let delivery = match action {
-                Ok(Action::Publish(publish)) => self.publish(peer, publish, context, sink),
-                Ok(action) => match self.carry_out(peer, action, context, sink) {
-                    Ok(delivery) => delivery,
-                    Err(end) => break end,
-                },
+                Ok(Action::Publish(publish)) => {
+                    received.add(weight(publish));
+                    self.publish(peer, publish, context, sink)
+                }
+                Ok(action) => {
+                    if let Frame::Publish(publish) = frame {
+                        received.add(weight(publish));
+                    }
+                    peer.active |= !matches!(action, Action::Nothing);
+                    match self.carry_out(peer, action, context, sink) {
+                        Ok(delivery) => delivery,
+                        Err(end) => break end,
+                    }
+                }
                 Err(reason) => break End::Close(reason),
             };
             if delivery == Delivery::Filling {
                 break End::Pause;
             }
         };
+        if received.msgs > 0 {
+            self.count(peer, received);
+        }
         Fed { consumed, end }
     }
 
@@ -264,6 +282,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Fed {
         let mut consumed = 0;
+        let mut received = Traffic::default();
         let end = loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             let Some((publish, len)) = peer.parser.quick_publish(rest, limits) else {
@@ -273,6 +292,7 @@ impl Engine {
                 break End::Starved;
             }
             consumed += len;
+            received.add(weight(&publish));
             sink.on_publish(&peer.session, &publish);
             if self.publish(peer, &publish, context, sink) == Delivery::Filling {
                 break End::Pause;
@@ -280,8 +300,16 @@ impl Engine {
         };
         if consumed > 0 {
             peer.session.keepalive.busy();
+            self.count(peer, received);
         }
         Fed { consumed, end }
+    }
+
+    /// Counts what a client has published.
+    fn count(&mut self, peer: &mut ClientPeer, received: Traffic) {
+        peer.active = true;
+        peer.received.add(received);
+        self.received.add(received);
     }
 
     /// Ends all subscriptions of a connection.
@@ -419,6 +447,15 @@ impl Engine {
         if !self.subscriptions.shadows.is_empty() {
             self.end_shadows(sub, gone.queue.as_deref());
         }
+    }
+}
+
+/// What a message counts for: the CRLF at its end is not part of it.
+#[inline]
+fn weight(publish: &Publish<'_>) -> Traffic {
+    Traffic {
+        msgs: 1,
+        bytes: publish.body.len().saturating_sub(2) as u64,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::proto::parser::Parser;
 use crate::session::{Authenticator, Client, Keepalive};
+use crate::stats::Traffic;
 
 /// Everything of a connection that is not its socket.
 #[derive(Debug)]
@@ -27,6 +28,10 @@ pub struct ClientPeer {
     pub(super) guarded: bool,
     /// Whether its account may have mappings; that is asked when it sends something.
     pub(super) maybe_mapped: bool,
+    /// It has done something since that was last asked; PING and PONG do not count.
+    pub(super) active: bool,
+    /// What it has published, refused messages counted in.
+    pub received: Traffic,
     /// Its protocol state.
     pub session: Client,
     pub(super) parser: Parser,
@@ -42,6 +47,8 @@ impl ClientPeer {
             counted: false,
             guarded: false,
             maybe_mapped: true,
+            active: false,
+            received: Traffic::default(),
             session,
             parser: Parser::default(),
         }
@@ -83,6 +90,29 @@ impl Peer {
     pub fn as_client_mut(&mut self) -> Option<&mut Client> {
         match self {
             Peer::Client(client) => Some(&mut client.session),
+        }
+    }
+
+    /// Its account.
+    #[must_use]
+    pub fn account(&self) -> u32 {
+        match self {
+            Peer::Client(client) => client.account,
+        }
+    }
+
+    /// What it has published.
+    #[must_use]
+    pub fn received(&self) -> Traffic {
+        match self {
+            Peer::Client(client) => client.received,
+        }
+    }
+
+    /// Whether it has done something since this was last asked; PING and PONG do not count.
+    pub fn take_active(&mut self) -> bool {
+        match self {
+            Peer::Client(client) => std::mem::take(&mut client.active),
         }
     }
 

@@ -17,6 +17,7 @@ use self::sink::Sink;
 use self::stderr::Stderr;
 use self::zone::Zone;
 
+pub(crate) use self::civil::Civil;
 pub use self::quote::{quote, redact_connect};
 
 #[allow(unused_imports, reason = "each layer uses the levels it needs")]

@@ -17,11 +17,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::addresses::{Network, Place};
 use super::mailbox::{Command, Settings};
+use super::monitor::{Monitor, MonitorListeners};
 use super::shared::Shared;
 use crate::config::options::Options;
 use crate::id;
 use crate::limits;
 use crate::log::{error, info, warn};
+use crate::monitor::snapshot::Answer;
 use crate::rng::Rng;
 use crate::session::{Client, CloseReason};
 
@@ -40,6 +42,10 @@ pub struct Control {
     waker: Waker,
     stopping: AtomicBool,
     orders: Mutex<Vec<(Order, Sender<()>)>>,
+    /// What workers have found out: the job, the worker and the answer.
+    answers: Mutex<Vec<(u64, usize, Answer)>>,
+    /// Connections to the monitoring port that have been put off.
+    nudges: Mutex<Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -115,6 +121,22 @@ impl Control {
         self.order(Order::Settings(settings));
     }
 
+    /// Brings a worker's answer to a question of the monitoring port.
+    pub(super) fn answer(&self, job: u64, worker: usize, answer: Answer) {
+        let answers = self.answers.lock();
+        let answers = &mut *answers.expect("no thread panics and lives on");
+        answers.push((job, worker, answer));
+        // It may have ended already, in which case nobody wants to know.
+        let _ = self.waker.wake();
+    }
+
+    /// Has a connection to the monitoring port served in the next turn.
+    pub(super) fn nudge(&self, key: u64) {
+        let nudges = self.nudges.lock();
+        nudges.expect("no thread panics and lives on").push(key);
+        let _ = self.waker.wake();
+    }
+
     /// Gives an order, and waits until it is carried out, or nobody is left to do so.
     fn order(&self, order: Order) {
         let (done, is_done) = mpsc::channel();
@@ -151,6 +173,7 @@ pub struct Acceptor {
     last_id: u64,
     /// Descriptors have run out, and the log says so.
     exhausted: bool,
+    monitor: Monitor,
 }
 
 impl Acceptor {
@@ -161,6 +184,7 @@ impl Acceptor {
     /// If the system refuses what it needs.
     pub fn new(
         listener: Listener,
+        monitors: MonitorListeners,
         shared: Arc<Shared>,
         settings: Arc<Settings>,
         descriptors: usize,
@@ -175,7 +199,17 @@ impl Acceptor {
             waker,
             stopping: AtomicBool::new(false),
             orders: Mutex::default(),
+            answers: Mutex::default(),
+            nudges: Mutex::default(),
         });
+        let monitor = Monitor::new(
+            monitors,
+            poll.registry(),
+            Arc::clone(&shared),
+            Arc::clone(&settings),
+            Arc::clone(&control),
+            descriptors,
+        )?;
         let mut acceptor = Acceptor {
             poll,
             listener: Some(listener),
@@ -188,6 +222,7 @@ impl Acceptor {
             spare: File::open("/dev/null").ok(),
             last_id: 0,
             exhausted: false,
+            monitor,
         };
         acceptor.limit_connections();
         Ok((acceptor, control))
@@ -199,7 +234,7 @@ impl Acceptor {
     ///
     /// If the system refuses to poll, which ends the process.
     pub fn run(mut self) {
-        let mut events = Events::with_capacity(8);
+        let mut events = Events::with_capacity(64);
         let mut next_beat = Instant::now();
         while !self.control.stopping.load(Ordering::SeqCst) {
             let timeout = self.heartbeat.as_mut().map(|heartbeat| {
@@ -209,6 +244,9 @@ impl Acceptor {
                 }
                 next_beat - now
             });
+            let due = self.monitor.next_deadline();
+            let due = due.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = timeout.into_iter().chain(due).min();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     panic!("cannot poll: {error}")
@@ -218,18 +256,36 @@ impl Acceptor {
             if events.iter().any(|event| event.token() == LISTENER) {
                 self.accept_all();
             }
+            for event in &events {
+                self.monitor.on_event(event, self.poll.registry());
+            }
             self.obey();
+            self.serve_monitor();
         }
         // Whoever waits for an order to be carried out need not any longer.
         self.control.orders().clear();
+    }
+
+    /// Gives the monitoring port what came for it.
+    fn serve_monitor(&mut self) {
+        let take = "no thread panics and lives on";
+        let nudges = mem::take(&mut *self.control.nudges.lock().expect(take));
+        let answers = mem::take(&mut *self.control.answers.lock().expect(take));
+        self.monitor.on_nudges(nudges);
+        self.monitor.on_answers(answers);
+        self.monitor.tick(Instant::now());
     }
 
     fn obey(&mut self) {
         let orders = mem::take(&mut *self.control.orders());
         for (order, done) in orders {
             match order {
-                Order::CloseListener => self.listener = None,
+                Order::CloseListener => {
+                    self.listener = None;
+                    self.monitor.set_closing();
+                }
                 Order::Settings(settings) => {
+                    self.monitor.set_settings(Arc::clone(&settings));
                     let old = mem::replace(&mut self.settings, settings);
                     let now = self.settings.options.max_connections;
                     if old.options.max_connections != now {
@@ -306,6 +362,7 @@ impl Acceptor {
             return;
         };
         self.last_id += 1;
+        self.monitor.count_accepted();
         let session = Box::new(Client::new(self.last_id, addr));
         let admitted = if all >= self.connections_max {
             error!(self.shared.log, "{session} - maximum connections exceeded");

@@ -5,18 +5,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use mio::net::TcpStream;
 use mio::{Poll, Token, Waker};
 
+use super::acceptor::Control;
 use super::addresses::Place;
 use super::tls::TlsContexts;
 use crate::broker::Broker;
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
 use crate::limits;
+use crate::monitor::snapshot::{Answer, Question};
 use crate::proto::encode::{Message, Parts};
 use crate::proto::info::ServerInfo;
 use crate::session::{Authenticator, Client, CloseReason, Verdict};
@@ -42,10 +44,37 @@ pub struct Settings {
     pub info: ServerInfo,
     /// Who may come in.
     pub auth: Arc<Authenticator>,
+    /// The digest of the configuration; empty without one.
+    pub digest: String,
+    /// When it was taken over.
+    pub loaded: Instant,
     /// The accounts that they come into, in the same order.
     pub broker: Arc<Broker>,
     /// Certificates, keys and what else TLS needs.
     pub tls: Arc<TlsContexts>,
+}
+
+/// Where the answer to a question goes.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// The control thread.
+    pub control: Arc<Control>,
+    /// The job that the question belongs to.
+    pub job: u64,
+    /// The worker that is asked.
+    pub worker: usize,
+}
+
+impl Ticket {
+    /// Gives the answer.
+    pub(super) fn answer(self, answer: Answer) {
+        let Ticket {
+            control,
+            job,
+            worker,
+        } = self;
+        control.answer(job, worker, answer);
+    }
 }
 
 /// Something for a worker to do.
@@ -72,6 +101,13 @@ pub enum Command {
         origin: Origin,
         /// What came of it; `None` if there was no time for it.
         verdict: Option<Verdict>,
+    },
+    /// Find something out, and tell the control thread.
+    Survey {
+        /// What.
+        question: Question,
+        /// Where the answer goes.
+        ticket: Ticket,
     },
     /// End that many connections, picked at random, for this reason.
     Close {

@@ -7,6 +7,7 @@ pub mod acceptor;
 mod addresses;
 pub mod interfaces;
 pub mod mailbox;
+pub mod monitor;
 mod outlet;
 mod outlets;
 pub mod pulse;

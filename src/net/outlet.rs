@@ -20,7 +20,9 @@ use mio::net::TcpStream;
 use super::mailbox::Origin;
 use super::transport::Transport;
 use crate::limits;
+use crate::monitor::Tick;
 use crate::proto::encode::Message;
+use crate::stats::Traffic;
 
 /// Buffers in one gathered write.
 const SLICES_MAX: usize = 64;
@@ -33,6 +35,12 @@ pub(super) struct Pool {
     scratch: Vec<u8>,
     /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
     pub(super) pending: usize,
+    /// What was delivered.
+    pub(super) delivered: Traffic,
+    /// How often a producer was made to wait.
+    pub(super) stalls: u64,
+    /// The time of the turn.
+    pub(super) tick: Tick,
 }
 
 impl Pool {
@@ -106,14 +114,26 @@ pub(super) struct Outlet {
     pub(super) watched: bool,
     /// Tells this connection from earlier ones in the slot.
     pub(super) serial: u32,
+    /// What was delivered to it.
+    pub(super) delivered: Traffic,
+    /// When it last got a message.
+    pub(super) active: Tick,
+    /// How often a producer was made to wait for it.
+    pub(super) stalls: u32,
     pub(super) transport: Transport,
     /// Bytes of the first chunk (the tail, if there is none) that are written.
     sent: usize,
     chunks: VecDeque<Chunk>,
     /// Since when the socket has taken nothing; absent while it takes what it is given.
     blocked_since: Option<Instant>,
-    /// Producers that wait for it to drain.
-    pub(super) waiting: Vec<Origin>,
+    /// Producers that wait for it to drain. Few outlets ever have any.
+    #[expect(
+        clippy::box_collection,
+        reason = "a pointer is a third of an empty vector, and an idle connection counts in bytes"
+    )]
+    waiting: Option<Box<Vec<Origin>>>,
+    /// Bytes that were thrown away when it was given up.
+    pub(super) lost: usize,
     pub(super) label: Label,
 }
 
@@ -123,6 +143,9 @@ impl Outlet {
             transport,
             label,
             serial,
+            delivered: Traffic::default(),
+            active: Tick::default(),
+            stalls: 0,
             chunks: VecDeque::new(),
             tail: Vec::new(),
             sent: 0,
@@ -131,7 +154,8 @@ impl Outlet {
             listed: false,
             watched: false,
             closing: false,
-            waiting: Vec::new(),
+            waiting: None,
+            lost: 0,
         }
     }
 
@@ -186,6 +210,9 @@ impl Outlet {
         message: &Message<'_>,
         pool: &mut Pool,
     ) {
+        let body = message.body().len().saturating_sub(2);
+        let headers_left_out = if headers { 0 } else { message.header_len() };
+        self.count(body.saturating_sub(headers_left_out), pool);
         let whole = message.line().len() < limits::SHARE_BYTES_MIN;
         let body_len = if whole { message.body().len() } else { 0 };
         let before = self.reserve(message.head_len_max(sid) + body_len, pool);
@@ -202,6 +229,17 @@ impl Outlet {
         let shared = message.shared_line();
         self.chunks
             .push_back(Chunk::Shared(Arc::clone(shared), shared.len() - rest.len()));
+    }
+
+    #[inline]
+    fn count(&mut self, bytes: usize, pool: &mut Pool) {
+        let one = Traffic {
+            msgs: 1,
+            bytes: bytes as u64,
+        };
+        self.delivered.add(one);
+        pool.delivered.add(one);
+        self.active = pool.tick;
     }
 
     /// Writes as much as the socket takes. An error ends the connection.
@@ -238,6 +276,34 @@ impl Outlet {
             return Err(io::ErrorKind::WriteZero.into());
         }
         Ok(len)
+    }
+
+    /// Whether producers wait for it to drain.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Takes out the producers that wait for it to drain.
+    pub(super) fn take_waiting(&mut self) -> Vec<Origin> {
+        self.waiting
+            .take()
+            .map(|waiting| *waiting)
+            .unwrap_or_default()
+    }
+
+    /// Notes a producer that waits for it to drain, once.
+    pub(super) fn wait(&mut self, origin: Origin) {
+        let waiting = self.waiting.get_or_insert_default();
+        if !waiting.contains(&origin) {
+            waiting.push(origin);
+        }
+    }
+
+    /// Drops what is queued because it cannot be written any more.
+    pub(super) fn lose(&mut self, pool: &mut Pool) {
+        self.lost += self.pending;
+        self.discard(pool);
     }
 
     /// Drops what is queued, and gives its buffers back.

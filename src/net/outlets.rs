@@ -82,6 +82,7 @@ impl Outlets {
     /// Starts a turn.
     pub(super) fn start_turn(&mut self, now: Instant) {
         self.now = now;
+        self.pool.tick = self.shared.moment(now).tick();
         self.tracing = self.shared.log.trace_on();
     }
 
@@ -124,7 +125,7 @@ impl Outlets {
     /// Drops what is queued for a connection, and marks it as ending.
     pub(super) fn give_up(&mut self, conn: u32, reason: CloseReason) {
         if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) {
-            outlet.discard(&mut self.pool);
+            outlet.lose(&mut self.pool);
         }
         self.doom(conn, reason);
     }
@@ -168,9 +169,9 @@ impl Outlets {
             outlet.watched = true;
             self.blocked.push(conn);
         }
-        let drained = !outlet.waiting.is_empty() && outlet.pending() <= low;
+        let drained = outlet.has_waiting() && outlet.pending() <= low;
         if result.is_err() {
-            outlet.discard(&mut self.pool);
+            outlet.lose(&mut self.pool);
             self.doom(conn, CloseReason::WriteError);
         }
         if drained {
@@ -217,7 +218,7 @@ impl Outlets {
     /// Lets the producers go on that wait for a connection.
     fn release(&mut self, conn: u32) {
         let Some(outlet) = self.get(conn) else { return };
-        for origin in std::mem::take(&mut outlet.waiting) {
+        for origin in outlet.take_waiting() {
             self.resume(origin);
         }
     }
@@ -252,7 +253,7 @@ impl Outlets {
             return Delivery::Refused;
         };
         if outlet.pending() > max {
-            outlet.discard(&mut self.pool);
+            outlet.lose(&mut self.pool);
             self.doom(conn, CloseReason::SlowConsumerPending);
             return Delivery::Refused;
         }
@@ -265,9 +266,9 @@ impl Outlets {
         } else {
             limits::CROWDED_PAUSE
         };
-        if !outlet.waiting.contains(&origin) {
-            outlet.waiting.push(origin);
-        }
+        outlet.wait(origin);
+        outlet.stalls += 1;
+        self.pool.stalls += 1;
         self.pause = self.pause.max(Some(pause));
         Delivery::Filling
     }

@@ -1,8 +1,9 @@
 //! What the threads of a server share.
 
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::addresses::{Addresses, Place};
@@ -12,6 +13,8 @@ use super::tls::HandshakeRate;
 use super::verifier::Verifier;
 use crate::config::options::AddressLimits;
 use crate::log::Logger;
+use crate::monitor::Moment;
+use crate::monitor::snapshot::ConnectionSnapshot;
 use crate::rng::Rng;
 use crate::session::CloseReason;
 
@@ -34,13 +37,59 @@ pub struct Shared {
     pub pulse: Pulse,
     /// Counts the handshakes that clients start.
     pub tls_rate: HandshakeRate,
+    /// Connections that were closed because they did not answer PINGs.
+    pub stale: AtomicUsize,
+    /// Connections that were closed because they did not show in time who they are.
+    pub auth_failures: AtomicUsize,
+    /// What moments count from.
+    pub epoch: Instant,
+    /// Connections that closed, until the control thread takes them.
+    pub closed: Closed,
     /// Checks passwords.
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
     pub buffered: AtomicUsize,
 }
 
+/// Connections on their way into the history.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Whether anybody can ask for them.
+    wanted: AtomicBool,
+    list: Mutex<Vec<ConnectionSnapshot>>,
+}
+
 impl Shared {
+    /// A time as monitoring counts it.
+    #[inline]
+    #[must_use]
+    pub fn moment(&self, time: Instant) -> Moment {
+        Moment::after(time.saturating_duration_since(self.epoch))
+    }
+
+    /// Whether closed connections are remembered.
+    #[must_use]
+    pub fn remembers_closed(&self) -> bool {
+        self.closed.wanted.load(Ordering::Relaxed)
+    }
+
+    /// From now on closed connections are remembered.
+    pub fn start_remembering(&self) {
+        self.closed.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes a connection that closed.
+    pub(super) fn remember(&self, snapshot: ConnectionSnapshot) {
+        let list = self.closed.list.lock();
+        list.expect("no thread panics and lives on").push(snapshot);
+    }
+
+    /// Takes out those that closed since this was last called.
+    pub(super) fn take_closed(&self) -> Vec<ConnectionSnapshot> {
+        let list = self.closed.list.lock();
+        mem::take(&mut *list.expect("no thread panics and lives on"))
+    }
+
     /// Connections of all workers.
     #[must_use]
     pub fn connection_count(&self) -> usize {

@@ -19,6 +19,13 @@ pub enum ServerError {
         /// What the system says.
         cause: io::Error,
     },
+    /// The monitoring port cannot be opened.
+    Monitor {
+        /// `host:port`, or the path of a socket.
+        addr: String,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The log cannot be opened.
     Log(LogError),
     /// A file that was asked for cannot be written.
@@ -44,6 +51,13 @@ impl fmt::Display for ServerError {
                 write!(
                     f,
                     "Error listening on port: {addr}, \"listen tcp {addr}: bind: {}\"",
+                    cause(error)
+                )
+            }
+            ServerError::Monitor { addr, cause: error } => {
+                write!(
+                    f,
+                    "Can't start monitoring: can't listen to the monitor port: listen tcp {addr}: bind: {}",
                     cause(error)
                 )
             }

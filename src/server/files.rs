@@ -13,6 +13,7 @@ use super::ServerError;
 use crate::cause::cause;
 use crate::log::{Logger, error};
 use crate::net::interfaces;
+use crate::net::monitor::MonitorAddrs;
 
 /// What was written, to be removed when the server ends.
 #[derive(Debug, Default)]
@@ -44,12 +45,10 @@ impl Files {
         }
     }
 
-    /// Writes the address that clients connect to. Nothing depends on it here: a failure is only logged.
-    pub(super) fn write_ports(&mut self, dir: &Path, addr: SocketAddr, log: &Logger) {
+    /// Writes the addresses that clients and those who monitor connect to. Nothing depends on it here: a failure is only logged.
+    pub(super) fn write_ports(&mut self, dir: &Path, ports: Ports, log: &Logger) {
         let path = dir.join(ports_file_name());
-        let addrs = interfaces::reachable(addr.ip()).into_iter();
-        let urls = addrs.map(|ip| format!("nats://{}", SocketAddr::new(ip, addr.port())));
-        let json = json!({"nats": urls.collect::<Vec<_>>()}).to_string();
+        let json = ports.json();
         match write_whole(&path, 0o644, &json) {
             Ok(()) => self.ports = Some(path),
             Err(error) => {
@@ -81,6 +80,31 @@ impl Files {
 impl Drop for Files {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// The addresses in the file of ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) clients: SocketAddr,
+    pub(super) monitor: MonitorAddrs,
+}
+
+impl Ports {
+    fn json(&self) -> String {
+        let urls = |scheme: &'static str, addr: SocketAddr| {
+            let addrs = interfaces::reachable(addr.ip()).into_iter();
+            addrs.map(move |ip| format!("{scheme}://{}", SocketAddr::new(ip, addr.port())))
+        };
+        let MonitorAddrs { http, https } = self.monitor;
+        let http = http.into_iter().flat_map(|addr| urls("http", addr));
+        let https = https.into_iter().flat_map(|addr| urls("https", addr));
+        let monitoring: Vec<String> = http.chain(https).collect();
+        let mut ports = json!({"nats": urls("nats", self.clients).collect::<Vec<_>>()});
+        if !monitoring.is_empty() {
+            ports["monitoring"] = monitoring.into();
+        }
+        ports.to_string()
     }
 }
 

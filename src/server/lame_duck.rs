@@ -88,6 +88,8 @@ impl LameDuck {
             auth: Arc::clone(auth),
             broker: Arc::clone(broker),
             tls: Arc::clone(&state.settings.tls),
+            digest: state.settings.digest.clone(),
+            loaded: state.settings.loaded,
         });
         distribute(&self.shared, &self.control, &state.settings, true);
         Arc::clone(&state.settings)

@@ -6,7 +6,6 @@ use crate::config::options::{Export, ExportKind, Options, WriteTimeout};
 
 /// What a server works without, less well observed or alone.
 pub(super) fn without_effect(options: &Options) -> Vec<String> {
-    let has_http = options.http_port.is_some() || options.https_port.is_some();
     let exports = options.accounts.iter().flat_map(|it| &it.exports);
     let has_latency = |export: &Export| {
         matches!(
@@ -23,7 +22,7 @@ pub(super) fn without_effect(options: &Options) -> Vec<String> {
             "measures of services",
             exports.into_iter().any(has_latency),
         ),
-        ("http", "monitoring", has_http),
+        ("https", "monitoring over TLS", options.https_port.is_some()),
         ("cluster", "clustering", options.cluster.port.is_some()),
         (
             "write_timeout",

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::broker::Broker;
 use crate::config::Loaded;
@@ -28,22 +29,25 @@ use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::mailbox::{Command, Mailbox, Settings};
+use crate::net::monitor::MonitorListeners;
 use crate::net::pulse::Pulse;
-use crate::net::shared::Shared;
+use crate::net::shared::{Closed, Shared};
 use crate::net::tls::{HandshakeRate, TlsContexts};
 use crate::net::verifier::Verifier;
 use crate::net::worker::Worker;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
-use files::Files;
+use files::{Files, Ports};
 
 pub use crate::net::acceptor::Heartbeat;
+pub use crate::net::monitor::MonitorAddrs;
 pub use error::{ReloadError, ServerError};
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
+    monitor_addrs: MonitorAddrs,
     shared: Arc<Shared>,
     control: Arc<Control>,
     state: Arc<Mutex<State>>,
@@ -134,12 +138,17 @@ impl Server {
         let server_id = id::server_id();
         greeting::greet(&setup, &server_id);
         let Setup {
-            loaded: Loaded { options, .. },
+            loaded: Loaded {
+                options, digest, ..
+            },
             log,
             heartbeat,
             ..
         } = setup;
         let tls = Arc::new(TlsContexts::load(&options)?);
+        // Before the clients' port, so that whoever watches sees the server come.
+        let monitors = monitor(&options, &log)?;
+        let monitor_addrs = monitors.addrs();
         let listener = listen(&options)?;
         let addr = listener.local_addr()?;
         let descriptors = raise_descriptor_limit();
@@ -154,6 +163,10 @@ impl Server {
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
             slow_consumers: AtomicUsize::new(0),
+            stale: AtomicUsize::new(0),
+            auth_failures: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            closed: Closed::default(),
             addresses: Mutex::default(),
             address_refusals: AtomicUsize::new(0),
             tls_rate: HandshakeRate::default(),
@@ -174,9 +187,12 @@ impl Server {
             broker: Arc::new(broker),
             auth: Arc::new(auth),
             tls,
+            digest,
+            loaded: Instant::now(),
         });
         let (acceptor, control) = Acceptor::new(
             listener,
+            monitors,
             Arc::clone(&shared),
             Arc::clone(&settings),
             descriptors,
@@ -189,6 +205,7 @@ impl Server {
         };
         let mut server = Server {
             addr,
+            monitor_addrs,
             shared,
             control,
             state: Arc::new(Mutex::new(state)),
@@ -207,7 +224,9 @@ impl Server {
         greeting::announce_tls(log, &settings.options);
         info!(log, "Server is ready");
         if let Some(dir) = &ports_file_dir {
-            lock(&server.state).files.write_ports(dir, addr, log);
+            lock(&server.state)
+                .files
+                .write_ports(dir, server.ports(), log);
         }
         Ok(server)
     }
@@ -216,6 +235,19 @@ impl Server {
     #[must_use]
     pub fn client_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            clients: self.addr,
+            monitor: self.monitor_addrs,
+        }
+    }
+
+    /// The addresses of the monitoring port, with the port that the system chose.
+    #[must_use]
+    pub fn monitor_addrs(&self) -> MonitorAddrs {
+        self.monitor_addrs
     }
 
     /// The log, to change its levels or to write to it.
@@ -369,15 +401,45 @@ fn check(options: &Options) -> Result<(), ServerError> {
 
 fn listen(options: &Options) -> Result<Listener, ServerError> {
     Listener::bind(options).map_err(|cause| {
-        let (host, port) = (&options.host, options.port);
-        let bare = host.contains(':') && !host.starts_with('[');
-        let addr = if bare {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let addr = with_port(&options.host, options.port);
         ServerError::Listen { addr, cause }
     })
+}
+
+/// Opens the monitoring port, if there is to be one.
+fn monitor(options: &Options, log: &Logger) -> Result<MonitorListeners, ServerError> {
+    let mut listeners = MonitorListeners::default();
+    let host = options.http_host.as_deref().unwrap_or(&options.host);
+    if let Some(port) = options.http_port {
+        let bound = listeners.bind(host, port);
+        let addr = bound.map_err(|cause| ServerError::Monitor {
+            addr: with_port(host, port),
+            cause,
+        })?;
+        info!(
+            log,
+            "Starting http monitor on {}",
+            with_port(host, addr.port())
+        );
+    }
+    if let Some(path) = &options.http_socket {
+        let bound = listeners.bind_file(path);
+        bound.map_err(|cause| ServerError::Monitor {
+            addr: path.display().to_string(),
+            cause,
+        })?;
+        info!(log, "Starting http monitor on {}", path.display());
+    }
+    Ok(listeners)
+}
+
+/// `host:port`, an IPv6 address in brackets.
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn default_workers() -> usize {

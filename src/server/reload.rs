@@ -1,6 +1,7 @@
 //! Going over to other options while clients are connected.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{
     ReloadError, Server, ServerError, State, check, distribute, lock, log_options, server_info,
@@ -54,7 +55,7 @@ impl Server {
             }
             return Err(error.into());
         }
-        self.apply(&mut state, options, Arc::new(tls), &changes);
+        self.apply(&mut state, options, Arc::new(tls), &changes, &digest);
         self.watch_files(&mut state).map_err(ServerError::System)?;
         for warning in &warnings {
             warn!(self.shared.log, "{warning}");
@@ -85,12 +86,19 @@ impl Server {
             .map_err(ServerError::Log)
     }
 
-    fn apply(&self, state: &mut State, options: Options, tls: Arc<TlsContexts>, changes: &Changes) {
+    fn apply(
+        &self,
+        state: &mut State,
+        options: Options,
+        tls: Arc<TlsContexts>,
+        changes: &Changes,
+        digest: &str,
+    ) {
         if changes.has("ports_file_dir") {
             let log = &self.shared.log;
             state.files.remove_ports(log);
             if let Some(dir) = &options.ports_file_dir {
-                state.files.write_ports(dir, self.addr, log);
+                state.files.write_ports(dir, self.ports(), log);
             }
         }
         let old = &state.settings.info;
@@ -108,6 +116,8 @@ impl Server {
             auth,
             broker,
             tls,
+            digest: digest.into(),
+            loaded: Instant::now(),
         });
         distribute(&self.shared, &self.control, &state.settings, false);
     }

@@ -77,6 +77,8 @@ impl Watch {
             auth,
             broker,
             tls,
+            digest,
+            loaded,
         } = &*state.settings;
         let now = Stamps::now(options);
         if now == tls.files || self.refused.as_ref() == Some(&now) {
@@ -91,6 +93,8 @@ impl Watch {
                     auth: Arc::clone(auth),
                     broker: Arc::clone(broker),
                     tls: Arc::new(tls),
+                    digest: digest.clone(),
+                    loaded: *loaded,
                 });
                 distribute(&self.shared, &self.control, &state.settings, false);
                 info!(log, "TLS files have changed and are in use");

@@ -255,6 +255,17 @@ impl CloseReason {
 }
 
 impl CloseReason {
+    /// Whether the peer did not take what was sent to it.
+    #[must_use]
+    pub fn is_slow_consumer(self) -> bool {
+        matches!(
+            self,
+            CloseReason::SlowConsumerPending
+                | CloseReason::SlowConsumerDeadline
+                | CloseReason::SlowConsumerMemory
+        )
+    }
+
     /// Appends the `-ERR` for it, if the peer is told.
     pub fn tell(self, out: &mut Vec<u8>) {
         if let Some(text) = self.wire_text() {

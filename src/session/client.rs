@@ -262,6 +262,22 @@ impl Client {
         }
     }
 
+    /// The user or key that it is known by, or that it claims to be; `[REDACTED]` for a token, empty for none.
+    #[must_use]
+    pub fn claimed_user(&self) -> &str {
+        match self.identity.as_ref().map(|it| &it.who) {
+            Some(Who::Nkey(name) | Who::User(name)) => return name,
+            Some(Who::Token) => return "[REDACTED]",
+            Some(Who::Anyone) | None => {}
+        }
+        let connect = &self.connect;
+        match (&connect.nkey, &connect.user, &connect.auth_token) {
+            (Some(name), ..) | (None, Some(name), _) => name,
+            (None, None, Some(_)) => "[REDACTED]",
+            (None, None, None) => "",
+        }
+    }
+
     /// The connection's number.
     #[must_use]
     pub fn id(&self) -> u64 {

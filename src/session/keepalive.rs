@@ -29,6 +29,8 @@ pub struct Keepalive {
     busy: bool,
     /// The next PING is the first one after CONNECT.
     first: bool,
+    /// A PING was answered since that was last asked.
+    answered: bool,
     skipped: Duration,
 }
 
@@ -48,7 +50,14 @@ impl Keepalive {
 
     /// The peer sent PONG, asked for or not.
     pub fn pong(&mut self) {
+        self.answered |= self.unanswered > 0;
         self.unanswered = 0;
+    }
+
+    /// Whether a PING was answered since this was last asked.
+    #[inline]
+    pub fn take_answered(&mut self) -> bool {
+        std::mem::take(&mut self.answered)
     }
 
     /// `interval` has passed since the last beat.

@@ -26,6 +26,19 @@ pub struct Cache {
     forgets: bool,
 }
 
+/// What a cache of matches has been good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Subjects in it.
+    pub entries: u64,
+    /// Lookups that it could not answer.
+    pub misses: u64,
+    /// Subscriptions behind its entries, in all.
+    pub fanout: u64,
+    /// Those of the entry that has most.
+    pub max_fanout: u64,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     account: u32,
@@ -79,6 +92,23 @@ impl Cache {
             self.walk(at, stamp, trie);
         }
         &self.entries[at].matches
+    }
+
+    /// What it has been good for.
+    #[must_use]
+    pub fn figures(&self) -> CacheFigures {
+        let used = self.entries.iter().filter(|entry| entry.stamp.is_some());
+        let mut figures = CacheFigures {
+            misses: self.walks,
+            ..CacheFigures::default()
+        };
+        for entry in used {
+            let fanout = entry.matches.fanout() as u64;
+            figures.entries += 1;
+            figures.fanout += fanout;
+            figures.max_fanout = figures.max_fanout.max(fanout);
+        }
+        figures
     }
 
     /// Where the subject's entry is; if there is none, where it is now, with nothing found yet.

@@ -73,6 +73,13 @@ impl Matches {
         self.plain.is_empty() && self.group_count == 0
     }
 
+    /// Subscriptions in it, members of groups counted each.
+    #[must_use]
+    pub fn fanout(&self) -> usize {
+        let members = self.groups().iter().map(|group| group.members.len());
+        self.plain.len() + members.sum::<usize>()
+    }
+
     /// Forgets what was found.
     pub fn clear(&mut self) {
         self.plain.clear();

@@ -58,6 +58,8 @@ pub struct Sublist {
     len: usize,
     /// Those of them whose subject has a wildcard.
     patterns: usize,
+    inserts: u64,
+    removes: u64,
 }
 
 impl Default for Sublist {
@@ -68,6 +70,8 @@ impl Default for Sublist {
             hasher: RandomState::default(),
             len: 0,
             patterns: 0,
+            inserts: 0,
+            removes: 0,
         }
     }
 }
@@ -92,6 +96,12 @@ impl Sublist {
         self.len
     }
 
+    /// Subscriptions that ever came, and those that went.
+    #[must_use]
+    pub fn changes(&self) -> (u64, u64) {
+        (self.inserts, self.removes)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -112,6 +122,7 @@ impl Sublist {
         if let Some(node) = self.nodes.get_mut(at as usize) {
             node.members.insert(queue, sub);
             self.len += 1;
+            self.inserts += 1;
         }
         NodeId(at)
     }
@@ -127,6 +138,7 @@ impl Sublist {
         }
         self.len -= 1;
         self.patterns -= usize::from(!is_literal);
+        self.removes += 1;
         self.prune(at.0);
         true
     }

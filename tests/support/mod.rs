@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod connection;
+pub(crate) mod http;
 pub(crate) mod server;
 pub(crate) mod tls;
 

@@ -91,6 +91,7 @@ impl Start {
         let mut server = Server {
             process: Process::spawn(command)?,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            monitor: None,
             conf,
             dir,
         };
@@ -100,9 +101,9 @@ impl Start {
         // The file can be seen half-written: what does not parse is looked at again.
         let address = wait_for(|| match server.process.ended() {
             Some(_) => Some(None),
-            None => client_address(&std::fs::read_to_string(&path).ok()?).map(Some),
+            None => addresses(&std::fs::read_to_string(&path).ok()?).map(Some),
         });
-        server.address = address
+        (server.address, server.monitor) = address
             .flatten()
             .ok_or_else(|| format!("the server did not start: {}", server.process.log()))?;
         Ok(server)
@@ -119,11 +120,14 @@ impl Start {
     }
 }
 
-/// The first client address in the text of a ports file.
-fn client_address(ports: &str) -> Option<SocketAddr> {
+/// The first client address in the text of a ports file, and that of the monitoring port if there is one.
+fn addresses(ports: &str) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let ports: serde_json::Value = serde_json::from_str(ports).ok()?;
-    let url = ports.get("nats")?.get(0)?.as_str()?;
-    url.split_once("://")?.1.parse().ok()
+    let address = |kind: &str| {
+        let url = ports.get(kind)?.get(0)?.as_str()?;
+        url.split_once("://")?.1.parse().ok()
+    };
+    Some((address("nats")?, address("monitoring")))
 }
 
 /// A server that listens.
@@ -131,6 +135,7 @@ fn client_address(ports: &str) -> Option<SocketAddr> {
 pub(crate) struct Server {
     process: Process,
     address: SocketAddr,
+    monitor: Option<SocketAddr>,
     conf: PathBuf,
     dir: ScratchDir,
 }
@@ -146,6 +151,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its monitoring pages are, if it has been told to have any.
+    pub(crate) fn monitor(&self) -> SocketAddr {
+        self.monitor.expect("it was started with a monitoring port")
     }
 
     /// The directory that holds its configuration and its ports file.

@@ -158,6 +158,8 @@ const OTHER: &[(&str, &str)] = &[
     ("https", "1, tls {cert_file: a, key_file: b}"),
     ("http_port", "1"),
     ("https_port", "1, tls {cert_file: a, key_file: b}"),
+    ("http_auth_token", "a"),
+    ("http_socket", "a"),
     ("http_base_path", "a"),
     ("tls", "{}"),
     ("allow_non_tls", "true"),

@@ -23,6 +23,13 @@ impl Secret {
         &self.0
     }
 
+    /// Whether `other` is the text, found out in a time that does not tell how much of it is right.
+    pub fn equals(&self, other: &[u8]) -> bool {
+        let own = self.0.as_bytes();
+        let differences = own.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b));
+        std::hint::black_box(differences) == 0 && own.len() == other.len()
+    }
+
     /// Whether it is a bcrypt hash of the secret, not the secret itself: `$2a$11$` and so on.
     pub fn is_hash(&self) -> bool {
         matches!(

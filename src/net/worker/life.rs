@@ -9,6 +9,7 @@ use mio::{Interest, Token};
 use slab::Slab;
 
 use super::handshake::Phase;
+use super::survey::Facts;
 use super::{Connection, Worker, context, slot};
 use crate::engine::{Peer, Sink as _};
 use crate::id;
@@ -68,6 +69,7 @@ impl Worker {
             place,
             closing: None,
             parting: false,
+            facts: Facts::new(self.shared.moment(now)),
         });
         self.outlets
             .insert(conn, Outlet::new(Transport::plain(socket), label, serial));
@@ -210,8 +212,12 @@ impl Worker {
         if connection.closing.is_none() {
             connection.closing = Some(reason);
             connection.kept = Vec::new();
+            self.remember(conn, reason);
+            let Some(connection) = self.connections.get_mut(conn as usize) else {
+                return;
+            };
             self.engine.part(&mut connection.peer);
-            if is_slow_consumer(reason) {
+            if reason.is_slow_consumer() {
                 self.report_slow(conn, reason);
             }
             self.report_closing(conn, reason);
@@ -248,6 +254,14 @@ impl Worker {
             CloseReason::Stale => debug!(log, "{peer} - Stale Client Connection - Closing"),
             _ => {}
         }
+        match reason {
+            CloseReason::Stale => &self.shared.stale,
+            CloseReason::AuthenticationFailure | CloseReason::AuthenticationTimeout => {
+                &self.shared.auth_failures
+            }
+            _ => return debug!(log, "{peer} - Client connection closed: {reason}"),
+        }
+        .fetch_add(1, Ordering::Relaxed);
         debug!(log, "{peer} - Client connection closed: {reason}");
     }
 
@@ -342,20 +356,11 @@ impl Worker {
     }
 }
 
-fn is_slow_consumer(reason: CloseReason) -> bool {
-    matches!(
-        reason,
-        CloseReason::SlowConsumerPending
-            | CloseReason::SlowConsumerDeadline
-            | CloseReason::SlowConsumerMemory
-    )
-}
-
 /// Whether the peer should be able to read to the end what was sent to it.
 fn has_last_words(reason: CloseReason) -> bool {
     match reason {
         CloseReason::ClientClosed | CloseReason::ReadError | CloseReason::WriteError => false,
-        reason if is_slow_consumer(reason) => false,
+        reason if reason.is_slow_consumer() => false,
         // One too many must not take up a descriptor any longer.
         CloseReason::Connections | CloseReason::AddressConnections | CloseReason::AddressRate => {
             false

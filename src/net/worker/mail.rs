@@ -79,6 +79,7 @@ impl Worker {
             }
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
+            Command::Survey { question, ticket } => self.survey(question, ticket),
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => self.go_over(settings, inform),
             Command::Beat => self.shared.pulse.beat(self.index),

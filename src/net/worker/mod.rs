@@ -11,6 +11,7 @@ mod handshake;
 mod life;
 mod mail;
 mod read;
+mod survey;
 mod turn;
 
 use std::collections::VecDeque;
@@ -29,8 +30,10 @@ use super::shared::Shared;
 use super::timers::Timers;
 use crate::engine::{Engine, Peer};
 use crate::limits;
+use crate::monitor::snapshot::AccountTraffic;
 use crate::rng::Rng;
 use crate::session::{CloseReason, Context};
+use survey::{Facts, Survey};
 
 /// Events taken from the system at once.
 const EVENTS: usize = 256;
@@ -61,6 +64,7 @@ struct Connection {
     closing: Option<CloseReason>,
     /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
     parting: bool,
+    facts: Facts,
 }
 
 /// The loop's state.
@@ -91,6 +95,12 @@ pub struct Worker {
     stopping: Option<Instant>,
     /// This worker's part of [`Shared::buffered`].
     buffered: usize,
+    /// Questions that are being answered.
+    surveys: VecDeque<Survey>,
+    /// What the connections that are gone had sent and taken, by account.
+    departed: Vec<AccountTraffic>,
+    /// Turns of the loop.
+    turns: u64,
 }
 
 impl Worker {
@@ -127,6 +137,9 @@ impl Worker {
             trim_at: None,
             stopping: None,
             buffered: 0,
+            surveys: VecDeque::new(),
+            departed: Vec::new(),
+            turns: 0,
         }
     }
 
@@ -139,6 +152,7 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.sleep(&mut events);
+            self.turns += 1;
             self.outlets.start_turn(Instant::now());
             self.handshakes_left = limits::HANDSHAKES_PER_TURN;
             self.take_mail();
@@ -155,6 +169,9 @@ impl Worker {
             }
             self.serve_ready();
             self.finish_turn();
+            if !self.surveys.is_empty() {
+                self.survey_slice();
+            }
             self.keep_budget();
             self.fire_timers();
             if self.is_done() {
@@ -174,7 +191,8 @@ impl Worker {
         .flatten()
         .min();
         let mailbox = &self.shared.mailboxes[usize::from(self.index)];
-        let timeout = if !self.ready.is_empty() || !mailbox.fall_asleep() {
+        let has_work = !self.ready.is_empty() || !self.surveys.is_empty();
+        let timeout = if has_work || !mailbox.fall_asleep() {
             Some(Duration::ZERO)
         } else {
             wake_at.map(|at| at.saturating_duration_since(Instant::now()))

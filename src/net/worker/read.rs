@@ -174,7 +174,10 @@ impl Worker {
         connection
             .kept
             .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
+        let now = self.shared.moment(self.outlets.now);
+        Worker::note_activity(connection, now);
         if !was_connected && connection.peer.is_connected() {
+            connection.facts.answered(now);
             self.on_connected(conn);
         }
         match fed.end {

@@ -139,7 +139,12 @@ impl Worker {
         debug!(self.shared.log, "{} - Client Ping Timer", connection.peer);
         match beat {
             Beat::Skip => {}
-            Beat::Ping => self.send(conn, b"PING\r\n"),
+            Beat::Ping => {
+                connection
+                    .facts
+                    .pinged(self.shared.moment(self.outlets.now));
+                self.send(conn, b"PING\r\n");
+            }
             Beat::Stale => return self.end_with_text(conn, CloseReason::Stale),
         }
         self.timers.set(Deadline {

@@ -1,0 +1,268 @@
+//! One connection to the monitoring port.
+//!
+//! It reads a request, waits for the page, writes it, and only then looks at the next request: what it can make the
+//! server hold is one head and one page.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use mio::{Interest, Registry, Token};
+
+use super::listener::Stream;
+use crate::limits;
+use crate::monitor::http::{self, Head, Response};
+
+/// Bytes of one read.
+const READ_BYTES: usize = 16 * 1024;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    serial: u64,
+    /// Bytes that were read and are no whole head yet.
+    input: Vec<u8>,
+    /// Bytes of a request's body that are still to come, and mean nothing.
+    skip: u64,
+    output: Vec<u8>,
+    /// Bytes of `output` that are written.
+    sent: usize,
+    /// The request whose page is being made.
+    waiting: Option<Box<Head>>,
+    /// It ends once its output is written.
+    closes: bool,
+    /// Our side is closed, and what is left is to wait for the peer's.
+    lingers: bool,
+    readable: bool,
+    writable: bool,
+    hung_up: bool,
+    failed: bool,
+    /// When it is too late for what it waits for.
+    deadline: Option<Instant>,
+    /// Since when it has been as it is.
+    since: Instant,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Nothing before the next event.
+    Waiting,
+    /// The end.
+    Over,
+    /// A request.
+    Request(Box<Head>),
+    /// Something that is none: say so, and end.
+    Bad(Response),
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, serial: u64, now: Instant) -> Self {
+        Connection {
+            stream,
+            serial,
+            input: Vec::new(),
+            skip: 0,
+            output: Vec::new(),
+            sent: 0,
+            waiting: None,
+            closes: false,
+            lingers: false,
+            readable: false,
+            writable: true,
+            hung_up: false,
+            failed: false,
+            deadline: Some(now + limits::MONITOR_HEAD_TIME),
+            since: now,
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(self.stream.source(), token, interest)
+    }
+
+    /// Tells it from earlier ones in its slot.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// When it will have been too slow.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Since when it has been as it is.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether nothing is owed to it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_none() && self.pending() == 0
+    }
+
+    /// Bytes that are not written.
+    pub(super) fn pending(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Whether it can be served without waiting for an event.
+    pub(super) fn has_more(&self) -> bool {
+        let has_input = self.readable || !self.input.is_empty();
+        self.failed || (self.is_idle() && (self.closes || has_input))
+    }
+
+    pub(super) fn on_event(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
+    /// The page is being made.
+    pub(super) fn wait(&mut self, head: Head) {
+        self.deadline = None;
+        self.waiting = Some(Box::new(head));
+    }
+
+    /// The page is there.
+    pub(super) fn stop_waiting(&mut self) -> Option<Box<Head>> {
+        self.waiting.take()
+    }
+
+    /// Writes, reads, and finds the next request.
+    pub(super) fn advance(&mut self, buffer: &mut Vec<u8>, now: Instant) -> Progress {
+        self.flush(now);
+        loop {
+            if self.failed {
+                return Progress::Over;
+            }
+            if self.lingers {
+                if !self.read(buffer) {
+                    return if self.hung_up || self.failed {
+                        Progress::Over
+                    } else {
+                        Progress::Waiting
+                    };
+                }
+                self.input.clear();
+                continue;
+            }
+            if self.waiting.is_some() || self.pending() > 0 {
+                return Progress::Waiting;
+            }
+            if self.closes {
+                self.linger(now);
+                continue;
+            }
+            self.skip_body();
+            if self.skip == 0 && !self.input.is_empty() {
+                match http::parse(&self.input) {
+                    Ok(Some((len, head))) => {
+                        self.input.drain(..len);
+                        self.skip = head.body.unwrap_or(0);
+                        return Progress::Request(Box::new(head));
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.input = Vec::new();
+                        return Progress::Bad(error.response());
+                    }
+                }
+            }
+            if !self.read(buffer) {
+                if self.hung_up || self.failed {
+                    return Progress::Over;
+                }
+                self.await_head(now);
+                return Progress::Waiting;
+            }
+        }
+    }
+
+    /// A head that has begun must be there soon; until then there is no hurry.
+    fn await_head(&mut self, now: Instant) {
+        let has_begun = !self.input.is_empty() || self.skip > 0;
+        if has_begun && self.deadline.is_none() {
+            self.deadline = Some(now + limits::MONITOR_HEAD_TIME);
+        }
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+    }
+
+    fn skip_body(&mut self) {
+        let len = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(self.input.len());
+        self.input.drain(..len);
+        self.skip -= len as u64;
+    }
+
+    /// Our side is done: closes it, so that the peer can read to the end before the socket goes.
+    fn linger(&mut self, now: Instant) {
+        self.lingers = true;
+        self.failed |= self.stream.finish().is_err();
+        self.deadline = Some(now + limits::PARTING);
+    }
+
+    /// Reads once; false if there is nothing to read.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> bool {
+        if !self.readable || self.hung_up {
+            return false;
+        }
+        buffer.resize(READ_BYTES, 0);
+        match self.stream.read(buffer) {
+            Ok(0) => self.hung_up = true,
+            Ok(len) => {
+                self.input
+                    .extend_from_slice(buffer.get(..len).unwrap_or_default());
+                return true;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(_) => self.failed = true,
+        }
+        false
+    }
+
+    /// Queues a response, and writes as much of it as the socket takes.
+    pub(super) fn respond(
+        &mut self,
+        head: Option<&Head>,
+        response: &Response,
+        date: &str,
+        now: Instant,
+    ) {
+        let keeps_alive = head.is_some_and(|head| head.keeps_alive && !response.needs_close(head));
+        self.closes = !keeps_alive;
+        response.encode(head, self.closes, date, &mut self.output);
+        self.deadline = Some(now + limits::MONITOR_WRITE_TIME);
+        self.since = now;
+        self.flush(now);
+    }
+
+    /// Writes as much as the socket takes.
+    pub(super) fn flush(&mut self, now: Instant) {
+        while self.pending() > 0 && self.writable && !self.failed {
+            match self
+                .stream
+                .write(self.output.get(self.sent..).unwrap_or_default())
+            {
+                Ok(0) => self.failed = true,
+                Ok(len) => {
+                    self.sent += len;
+                    self.deadline = Some(now + limits::MONITOR_WRITE_TIME);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.failed = true,
+            }
+        }
+        if self.pending() == 0 && self.sent > 0 {
+            self.output = Vec::new();
+            self.sent = 0;
+            self.deadline = None;
+            self.since = now;
+        }
+    }
+}

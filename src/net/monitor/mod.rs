@@ -1,0 +1,353 @@
+//! The monitoring port: HTTP on the control thread's poll loop.
+//!
+//! ```text
+//! listener ─► connection ─ request ─► queue of jobs ─ questions ─► workers
+//!                 ▲                        │                          │
+//!                 └──── response ◄─ page ◄─┴───────── answers ◄───────┘
+//! ```
+//!
+//! One job is at work at a time, and none begins while too much waits for slow readers: whatever is asked for, and
+//! however often, costs a bounded amount of memory, and the workers nothing but the slices they give to a survey.
+
+mod connection;
+mod job;
+mod listener;
+mod process;
+mod render;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::Registry;
+use mio::event::Event;
+use slab::Slab;
+
+use super::acceptor::Control;
+use super::mailbox::Settings;
+use super::shared::Shared;
+use crate::limits;
+use crate::monitor::http::{Head, Response, cleaned};
+use crate::monitor::snapshot::Answer;
+use crate::monitor::{Calendar, ClosedRing, Endpoint, Moment, RequestCounts, endpoint};
+use connection::{Connection, Progress};
+use job::{Asker, Job};
+use process::Sampler;
+
+pub use listener::{MonitorAddrs, MonitorListeners};
+
+/// Tokens of the monitoring port begin here: listeners, then connections.
+pub(super) const FIRST_TOKEN: usize = 1 << 24;
+/// Listeners there can be.
+const LISTENERS_MAX: usize = 4;
+
+/// See the module's documentation.
+pub(super) struct Monitor {
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    settings: Arc<Settings>,
+    listeners: MonitorListeners,
+    connections: Slab<Connection>,
+    next_serial: u64,
+    /// Where connections read into; there only while there are any.
+    buffer: Vec<u8>,
+    jobs: VecDeque<Job>,
+    active: Option<Job>,
+    next_job: u64,
+    closed: ClosedRing,
+    requests: RequestCounts,
+    calendar: Calendar,
+    sampler: Sampler,
+    started: Moment,
+    /// Connections that were ever accepted from clients.
+    accepted: u64,
+    /// Descriptors that the process may open.
+    descriptors: usize,
+    /// Clients are not accepted any more.
+    is_closing: bool,
+}
+
+impl Monitor {
+    /// A monitor at these listeners, of which there may be none.
+    pub(super) fn new(
+        mut listeners: MonitorListeners,
+        registry: &Registry,
+        shared: Arc<Shared>,
+        settings: Arc<Settings>,
+        control: Arc<Control>,
+        descriptors: usize,
+    ) -> io::Result<Self> {
+        listeners.register(registry)?;
+        let now = shared.moment(Instant::now());
+        if !listeners.is_empty() {
+            shared.start_remembering();
+        }
+        let closed_max = settings.options.max_closed_clients;
+        Ok(Monitor {
+            shared,
+            control,
+            settings,
+            listeners,
+            connections: Slab::new(),
+            next_serial: 0,
+            buffer: Vec::new(),
+            jobs: VecDeque::new(),
+            active: None,
+            next_job: 0,
+            closed: ClosedRing::new(closed_max, limits::CLOSED_BYTES_MAX),
+            requests: RequestCounts::new(),
+            calendar: Calendar::new(now, unix_time()),
+            sampler: Sampler::default(),
+            started: now,
+            accepted: 0,
+            descriptors,
+            is_closing: false,
+        })
+    }
+
+    /// Goes over to other settings.
+    pub(super) fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// A client was accepted.
+    pub(super) fn count_accepted(&mut self) {
+        self.accepted += 1;
+    }
+
+    /// No client is accepted any more.
+    pub(super) fn set_closing(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// Takes an event, if it is one of the monitoring port's.
+    pub(super) fn on_event(&mut self, event: &Event, registry: &Registry) {
+        let Some(at) = event.token().0.checked_sub(FIRST_TOKEN) else {
+            return;
+        };
+        if at < LISTENERS_MAX {
+            return self.accept_all(at, registry);
+        }
+        let key = at - LISTENERS_MAX;
+        if let Some(connection) = self.connections.get_mut(key) {
+            let closed = event.is_read_closed() || event.is_error();
+            connection.on_event(event.is_readable() || closed, event.is_writable());
+            self.serve(key);
+        }
+    }
+
+    /// Takes the workers' answers, and does what they make possible.
+    pub(super) fn on_answers(&mut self, answers: Vec<(u64, usize, Answer)>) {
+        for (id, worker, answer) in answers {
+            if let Some(job) = self.active.as_mut().filter(|job| job.id == id) {
+                job.take(worker, answer);
+            }
+        }
+        self.work();
+    }
+
+    /// What happened meanwhile, with or without an event: the history grows, and those who are too slow are closed.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for snapshot in self.shared.take_closed() {
+            self.closed.push(snapshot);
+        }
+        let overdue = self.connections.iter();
+        let overdue = overdue.filter(|(_, it)| it.deadline().is_some_and(|at| at <= now));
+        let overdue: Vec<usize> = overdue.map(|(key, _)| key).collect();
+        for key in overdue {
+            self.remove(key);
+        }
+        self.work();
+    }
+
+    /// When [`Monitor::tick`] is due, if nothing happens before.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = self.connections.iter();
+        deadlines.filter_map(|(_, it)| it.deadline()).min()
+    }
+
+    fn accept_all(&mut self, at: usize, registry: &Registry) {
+        while let Some(stream) = self.listeners.accept(at) {
+            if self.connections.len() >= limits::MONITOR_CONNECTIONS_MAX {
+                let mut idle: Vec<(Instant, usize)> = self
+                    .connections
+                    .iter()
+                    .filter(|(_, it)| it.is_idle())
+                    .map(|(key, it)| (it.since(), key))
+                    .collect();
+                idle.sort_unstable();
+                match idle.first() {
+                    Some(&(_, key)) => self.remove(key),
+                    // All of them are at work: this one has to come again.
+                    None => continue,
+                }
+            }
+            self.next_serial += 1;
+            let mut connection = Connection::new(stream, self.next_serial, Instant::now());
+            let entry = self.connections.vacant_entry();
+            let token = mio::Token(FIRST_TOKEN + LISTENERS_MAX + entry.key());
+            if connection.register(registry, token).is_ok() {
+                entry.insert(connection);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.connections.try_remove(key);
+        if self.connections.is_empty() {
+            self.connections = Slab::new();
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Reads, answers and writes, as far as it goes without waiting.
+    fn serve(&mut self, key: usize) {
+        loop {
+            let now = Instant::now();
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            match connection.advance(&mut self.buffer, now) {
+                Progress::Waiting => return,
+                Progress::Over => return self.remove(key),
+                Progress::Bad(response) => {
+                    let date = self.http_date();
+                    self.respond(key, None, &response, &date);
+                }
+                Progress::Request(head) => self.on_request(key, *head),
+            }
+        }
+    }
+
+    fn on_request(&mut self, key: usize, head: Head) {
+        let date = self.http_date();
+        match self.route(&head) {
+            Ok(request) => {
+                let Some(connection) = self.connections.get_mut(key) else {
+                    return;
+                };
+                let asker = Asker::Http {
+                    key,
+                    serial: connection.serial(),
+                };
+                connection.wait(head);
+                self.next_job += 1;
+                self.jobs.push_back(Job::new(self.next_job, asker, request));
+                self.work();
+            }
+            Err(response) => self.respond(key, Some(&head), &response, &date),
+        }
+    }
+
+    /// Finds the page, and counts the request.
+    fn route(&mut self, head: &Head) -> Result<crate::monitor::Request, Response> {
+        let options = &self.settings.options;
+        if let Some(token) = &options.http_auth_token {
+            let given = head.bearer.as_deref().unwrap_or_default();
+            if !token.equals(given) {
+                let mut response = Response::text(401, "401 Unauthorized\n");
+                let field = ("WWW-Authenticate", "Bearer realm=\"midge\"".into());
+                response.fields.push(field);
+                return Err(response);
+            }
+        }
+        if head.is_server_options {
+            let mut response = Response::text(200, "");
+            response.content_type = "";
+            return Err(response);
+        }
+        if let Some(path) = cleaned(&head.path) {
+            return Err(Response::redirect(&path, &head.target));
+        }
+        let base = options.http_base_path.trim_end_matches('/');
+        let found: &Endpoint = endpoint(&head.path, base).ok_or_else(Response::not_found)?;
+        let request = found.request(&head.query);
+        let is_counted = match &request {
+            Ok(_) => found.is_counted,
+            Err(error) => error.is_counted,
+        };
+        if is_counted {
+            *self.requests.entry(found.path).or_default() += 1;
+        }
+        request.map_err(|error| Response::text(400, &error.text))
+    }
+
+    fn respond(&mut self, key: usize, head: Option<&Head>, response: &Response, date: &str) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.respond(head, response, date, Instant::now());
+        }
+    }
+
+    /// Goes on with the job at hand, and with the next ones.
+    fn work(&mut self) {
+        loop {
+            if self.active.is_none() {
+                let waiting = self.connections.iter();
+                let waiting: usize = waiting.map(|(_, it)| it.pending()).sum();
+                if waiting > limits::MONITOR_PENDING_MAX {
+                    return;
+                }
+                self.active = self.jobs.pop_front();
+            }
+            let Some(mut job) = self.active.take() else {
+                return;
+            };
+            if job.is_awaiting() {
+                self.active = Some(job);
+                return;
+            }
+            if self.advance(&mut job) {
+                self.finish(job);
+            } else {
+                self.active = Some(job);
+            }
+        }
+    }
+
+    /// Hands a finished page to whoever asked for it.
+    fn finish(&mut self, job: Job) {
+        match job.asker {
+            Asker::Http { key, serial } => {
+                let response = self.response(&job);
+                let date = self.http_date();
+                let connection = self.connections.get_mut(key);
+                if let Some(connection) = connection.filter(|it| it.serial() == serial) {
+                    let head = connection.stop_waiting();
+                    connection.respond(head.as_deref(), &response, &date, Instant::now());
+                    // What it sent meanwhile is its next request. Not at once: that would recurse without a bound.
+                    self.flush_later(key);
+                }
+            }
+        }
+    }
+
+    fn flush_later(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.flush(Instant::now());
+            if connection.has_more() {
+                self.control.nudge(key as u64);
+            }
+        }
+    }
+
+    /// Serves connections that have been put off.
+    pub(super) fn on_nudges(&mut self, keys: Vec<u64>) {
+        for key in keys {
+            self.serve(usize::try_from(key).unwrap_or(usize::MAX));
+        }
+    }
+
+    fn http_date(&mut self) -> String {
+        let now = self.shared.moment(Instant::now());
+        self.calendar = self.calendar.renewed(now, unix_time());
+        self.calendar.http_date(now)
+    }
+}
+
+/// Wall time, which may jump.
+fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}

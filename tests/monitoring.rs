@@ -1,0 +1,739 @@
+//! The monitoring port: what its pages say, against the reference server too where there is one.
+
+mod support;
+
+use serde_json::{Value, json};
+
+use support::connection::Connection;
+use support::http::{Response, get, get_until, request};
+use support::server::{Server, Start};
+use support::{Program, wait_for};
+
+/// A server with three clients: the first one subscribes, the second one publishes, the third one is just there.
+struct Fixture {
+    server: Server,
+    k1: Connection,
+    k2: Connection,
+    k3: Option<Connection>,
+    /// Subscriptions before there was any client.
+    subscriptions: u64,
+}
+
+fn client(server: &Server, name: &str) -> Connection {
+    let mut client = server.client(&format!(",\"name\":\"{name}\""));
+    settle(&mut client);
+    client
+}
+
+/// Waits until all that the client has sent is done.
+fn settle(client: &mut Connection) {
+    client.send(b"PING\r\n");
+    while client.take_line().expect("an answer") != b"PONG\r\n" {}
+}
+
+fn fixture(program: Program, conf: &str) -> Option<Fixture> {
+    let path = program.path()?;
+    let start = Start::new(&path).arg("-m").arg("-1");
+    let conf = format!("server_name: p1\n{conf}");
+    let server = start
+        .conf(&conf)
+        .run()
+        .unwrap_or_else(|why| panic!("{why}"));
+    let base = if conf.contains("http_base_path") {
+        "/nats"
+    } else {
+        ""
+    };
+    // Its own socket closed, whoever looked whether it was there is not counted any more.
+    let varz = get(server.monitor(), &format!("{base}/varz")).json();
+    let subscriptions = varz["subscriptions"].as_u64().expect("a number");
+    let mut k1 = client(&server, "k1");
+    k1.send(b"SUB foo.> 1\r\nSUB bar 2\r\nSUB q.* grp 3\r\n");
+    settle(&mut k1);
+    let mut k2 = client(&server, "k2");
+    let publish = b"PUB foo.x 5\r\nhello\r\n".repeat(3);
+    k2.send(&[&publish, &b"PUB bar 3\r\nabc\r\n"[..]].concat());
+    settle(&mut k2);
+    let k3 = Some(client(&server, "k3"));
+    for _ in 0..4 {
+        k1.take_line().expect("a delivery");
+        k1.take_line().expect("its payload");
+    }
+    Some(Fixture {
+        server,
+        k1,
+        k2,
+        k3,
+        subscriptions,
+    })
+}
+
+impl Fixture {
+    fn get(&self, target: &str) -> Response {
+        get(self.server.monitor(), target)
+    }
+
+    fn json(&self, target: &str) -> Value {
+        let response = self.get(target);
+        assert_eq!(response.status, 200, "{target}: {}", response.body);
+        response.json()
+    }
+
+    fn cid_of(&self, name: &str) -> u64 {
+        let page = self.json("/connz");
+        let all = page["connections"].as_array().expect("a list");
+        let found = all.iter().find(|it| it["name"] == name);
+        found.expect("it is there")["cid"]
+            .as_u64()
+            .expect("a number")
+    }
+}
+
+/// Runs a check against midge, and against the reference server where there is one.
+fn on_both(conf: &str, check: impl Fn(&mut Fixture)) {
+    for program in [Program::Reference, Program::Midge] {
+        if let Some(mut fixture) = fixture(program, conf) {
+            check(&mut fixture);
+        }
+    }
+}
+
+fn names(page: &Value) -> Vec<String> {
+    let all = page["connections"].as_array().expect("a list").iter();
+    all.map(|it| it["name"].as_str().unwrap_or("?").to_owned())
+        .collect()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let object = value.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+/// The names of the fields of the outermost object, in the order of the text.
+fn keys_in_order(text: &str) -> Vec<&str> {
+    let lines = text.lines().filter(|line| line.starts_with("  \""));
+    lines
+        .filter_map(|line| line.trim().strip_prefix('"')?.split('"').next())
+        .collect()
+}
+
+#[test]
+fn healthz_is_compact_and_open_to_scripts() {
+    on_both("", |it| {
+        let response = it.get("/healthz");
+        assert_eq!(
+            (response.status, response.body.as_str()),
+            (200, r#"{"status":"ok"}"#)
+        );
+        assert_eq!(response.field("content-type"), "application/json");
+        assert_eq!(response.field("access-control-allow-origin"), "*");
+    });
+}
+
+#[test]
+fn the_root_page_links_to_the_others() {
+    on_both("", |it| {
+        let response = it.get("/?whatever");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.field("content-type"), "text/html; charset=utf-8");
+        assert_eq!(response.field("access-control-allow-origin"), "");
+        let paths =
+            "varz jsz connz accountz accstatz subsz routez leafz gatewayz raftz healthz debug/vars";
+        let mut rest = response.body.as_str();
+        for path in paths.split(' ') {
+            let link = format!("href=./{path}");
+            let at = rest
+                .find(&link)
+                .unwrap_or_else(|| panic!("no {link} in its place"));
+            rest = rest.get(at + link.len()..).expect("inside the text");
+        }
+    });
+}
+
+#[test]
+fn paths_are_exact_and_methods_do_not_matter() {
+    on_both("", |it| {
+        let missing = it.get("/nosuch");
+        assert_eq!(
+            (missing.status, missing.body.as_str()),
+            (404, "404 page not found\n")
+        );
+        assert_eq!(missing.field("content-type"), "text/plain; charset=utf-8");
+        assert_eq!(missing.field("x-content-type-options"), "nosniff");
+        for path in ["/varz/", "/VARZ", "/healthz/x"] {
+            assert_eq!(it.get(path).status, 404, "{path}");
+        }
+        let monitor = it.server.monitor();
+        let head = request(monitor, "HEAD", "/varz", "", "");
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+        assert_eq!(head.field("content-type"), "application/json");
+        let post = request(monitor, "POST", "/connz", "", "limit=1");
+        assert_eq!((post.status, &post.json()["limit"]), (200, &json!(1024)));
+        let moved = it.get("//x/../varz?a=b");
+        assert_eq!((moved.status, moved.field("location")), (307, "/varz?a=b"));
+        assert_eq!(it.get("/%68ealthz").status, 200);
+    });
+}
+
+#[test]
+fn varz_counts_messages_clients_and_requests() {
+    on_both("", |it| {
+        let response = it.get("/varz");
+        let varz = response.json();
+        assert_eq!(varz["server_name"], "p1");
+        assert_eq!(
+            (&varz["connections"], &varz["total_connections"]),
+            (&json!(3), &json!(3))
+        );
+        for name in ["in_msgs", "out_msgs", "in_client_msgs", "out_client_msgs"] {
+            assert_eq!(varz[name], 4, "{name}");
+        }
+        for name in [
+            "in_bytes",
+            "out_bytes",
+            "in_client_bytes",
+            "out_client_bytes",
+        ] {
+            assert_eq!(varz[name], 18, "{name}");
+        }
+        assert_eq!(varz["subscriptions"], it.subscriptions + 3);
+        assert_eq!(
+            (&varz["cluster"], &varz["jetstream"]),
+            (&json!({}), &json!({}))
+        );
+        assert_eq!(varz["max_payload"], 1_048_576);
+        assert_eq!(varz.get("auth_required"), None);
+        assert!(
+            response.body.starts_with("{\n  \"server_id\": \"N"),
+            "{}",
+            response.body
+        );
+        assert!(response.body.ends_with('}'));
+        let count = |varz: &Value| varz["http_req_stats"]["/varz"].as_u64().expect("a number");
+        assert_eq!(count(&it.json("/varz")), count(&varz) + 1);
+        assert_eq!(varz["http_req_stats"].get("/connz"), None);
+    });
+}
+
+#[test]
+fn connz_lists_clients_by_number() {
+    on_both("", |it| {
+        let page = it.json("/connz");
+        assert_eq!(
+            (&page["num_connections"], &page["total"]),
+            (&json!(3), &json!(3))
+        );
+        assert_eq!((&page["offset"], &page["limit"]), (&json!(0), &json!(1024)));
+        assert_eq!(names(&page), ["k1", "k2", "k3"]);
+        let [k1, k2] = [0, 1].map(|at| &page["connections"][at]);
+        assert_eq!(
+            (&k1["kind"], &k1["type"]),
+            (&json!("Client"), &json!("nats"))
+        );
+        assert_eq!(
+            (&k1["subscriptions"], &k1["out_msgs"]),
+            (&json!(3), &json!(4))
+        );
+        assert_eq!(k2["in_bytes"], 18);
+        for absent in ["subscriptions_list", "authorized_user", "account", "stop"] {
+            assert_eq!(k1.get(absent), None, "{absent}");
+        }
+    });
+}
+
+#[test]
+fn connz_lists_subscriptions_where_it_is_asked_to() {
+    on_both("", |it| {
+        let response = it.get("/connz?subs=1");
+        let page = response.json();
+        let list = page["connections"][0]["subscriptions_list"].as_array();
+        let mut list: Vec<&str> = list
+            .expect("a list")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        list.sort_unstable();
+        assert_eq!(list, ["bar", "foo.>", "q.*"]);
+        assert!(
+            response.body.contains("\"foo.\\u003e\""),
+            "{}",
+            response.body
+        );
+        assert_eq!(page["connections"][1].get("subscriptions_list"), None);
+        let page = it.json("/connz?subs=detail");
+        let k1 = &page["connections"][0];
+        let list = k1["subscriptions_list_detail"].as_array().expect("a list");
+        let find = |subject: &str| {
+            list.iter()
+                .find(|it| it["subject"] == subject)
+                .expect("it is listed")
+        };
+        let wanted = json!({"subject": "foo.>", "sid": "1", "msgs": 3, "cid": k1["cid"]});
+        assert_eq!(find("foo.>"), &wanted);
+        assert_eq!(find("bar")["msgs"], 1);
+        assert_eq!(find("q.*")["qgroup"], "grp");
+    });
+}
+
+#[test]
+fn connz_pages_sorts_and_selects() {
+    on_both("", |it| {
+        let page = it.json("/connz?limit=1&offset=1");
+        assert_eq!(names(&page), ["k2"]);
+        let counts = ["num_connections", "total", "offset", "limit"].map(|name| page[name].clone());
+        assert_eq!(counts, [1, 3, 1, 1]);
+        let page = it.json("/connz?offset=100");
+        assert_eq!(
+            (&page["connections"], &page["total"]),
+            (&json!([]), &json!(3))
+        );
+        let beyond = it.json("/connz?offset=9223372036854775807&limit=9223372036854775807");
+        assert_eq!(beyond["connections"], json!([]));
+        assert_eq!(names(&it.json("/connz?sort=msgs_to"))[0], "k1");
+        assert_eq!(names(&it.json("/connz?sort=bytes_from"))[0], "k2");
+        assert_eq!(names(&it.json("/connz?sort=uptime")), ["k3", "k2", "k1"]);
+        let page = it.json(&format!("/connz?cid={}", it.cid_of("k2")));
+        assert_eq!(
+            (names(&page), &page["limit"], &page["total"]),
+            (vec!["k2".into()], &json!(1), &json!(3))
+        );
+        assert_eq!(it.json("/connz?cid=99999")["connections"], json!([]));
+        let callback = it.get("/connz?callback=cb");
+        assert_eq!(callback.field("content-type"), "application/json");
+        assert!(callback.json().is_object());
+    });
+}
+
+#[test]
+fn what_a_parameter_cannot_be_is_told() {
+    on_both("", |it| {
+        let prefix = "Error decoding";
+        for (target, text) in [
+            (
+                "/connz?limit=abc",
+                format!("{prefix} int for 'limit': strconv.Atoi: parsing \"abc\": invalid syntax"),
+            ),
+            (
+                "/connz?auth=yes",
+                format!(
+                    "{prefix} boolean for 'auth': strconv.ParseBool: parsing \"yes\": invalid syntax"
+                ),
+            ),
+            (
+                "/connz?cid=-1",
+                format!(
+                    "{prefix} uint64 for 'cid': strconv.ParseUint: parsing \"-1\": invalid syntax"
+                ),
+            ),
+            (
+                "/connz?limit=9223372036854775808",
+                format!(
+                    "{prefix} int for 'limit': strconv.Atoi: parsing \"9223372036854775808\": value out of range"
+                ),
+            ),
+            ("/connz?sort=bad", "invalid sorting option: bad".into()),
+            (
+                "/connz?sort=stop",
+                "sort by stop only valid on closed connections".into(),
+            ),
+            ("/connz?state=bogus", format!("{prefix} state for bogus")),
+            (
+                "/subsz?test=foo.*",
+                "invalid test subject, must be valid publish subject: foo.*".into(),
+            ),
+            ("/accountz?acc=nope", "Account nope does not exist".into()),
+        ] {
+            let response = it.get(target);
+            assert_eq!((response.status, response.body), (400, text), "{target}");
+            let open = response
+                .fields
+                .iter()
+                .any(|(name, _)| name == "access-control-allow-origin");
+            assert!(!open, "{target}");
+        }
+    });
+}
+
+#[test]
+fn closed_connections_are_remembered_with_their_reason() {
+    on_both("", |it| {
+        it.k3 = None;
+        let page = get_until(it.server.monitor(), "/connz?state=closed", |page| {
+            page["total"] == 1
+        });
+        let k3 = &page["connections"][0];
+        assert_eq!(
+            (&k3["name"], &k3["reason"]),
+            (&json!("k3"), &json!("Client Closed"))
+        );
+        assert!(k3["stop"].is_string() && page["num_connections"] == 1);
+        let page = it.json("/connz?state=any");
+        assert_eq!(
+            (names(&page), &page["total"]),
+            (vec!["k1".into(), "k2".into(), "k3".into()], &json!(3))
+        );
+        // What was wrong is told apart.
+        it.k2.send(b"NONSENSE\r\n");
+        let page = get_until(
+            it.server.monitor(),
+            "/connz?state=closed&sort=stop",
+            |page| page["total"] == 2,
+        );
+        assert_eq!(page["connections"][0]["reason"], "Protocol Violation");
+        it.k1.finish_sending();
+        let page = get_until(
+            it.server.monitor(),
+            "/connz?state=closed&sort=stop&subs=1",
+            |page| page["total"] == 3,
+        );
+        let list = page["connections"][0]["subscriptions_list"].as_array();
+        assert_eq!(list.map(Vec::len), Some(3));
+    });
+}
+
+#[test]
+fn routez_is_empty_without_a_cluster() {
+    on_both("", |it| {
+        let response = it.get("/routez");
+        assert_eq!(
+            keys_in_order(&response.body),
+            ["server_id", "server_name", "now", "num_routes", "routes"]
+        );
+        let page = response.json();
+        assert_eq!(
+            (&page["num_routes"], &page["routes"]),
+            (&json!(0), &json!([]))
+        );
+    });
+}
+
+#[test]
+fn subsz_counts_and_finds_subscriptions() {
+    on_both("", |it| {
+        let response = it.get("/subsz");
+        let wanted = "server_id now num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate \
+            max_fanout avg_fanout total offset limit";
+        assert_eq!(keys_in_order(&response.body).join(" "), wanted);
+        let page = response.json();
+        assert_eq!(
+            (&page["total"], &page["num_subscriptions"]),
+            (&json!(0), &json!(it.subscriptions + 3))
+        );
+        let page = it.json("/subsz?subs=1&test=foo.bar");
+        let cid = it.cid_of("k1");
+        let wanted = json!([{"account": "$G", "account_tag": "$G", "subject": "foo.>", "sid": "1", "msgs": 3, "cid": cid}]);
+        assert_eq!(
+            (&page["total"], &page["subscriptions_list"]),
+            (&json!(1), &wanted)
+        );
+        let page = it.json("/subscriptionsz?subs=1&acc=$G&limit=1&offset=1&test=q.x");
+        assert_eq!(
+            (&page["total"], page.get("subscriptions_list")),
+            (&json!(1), None)
+        );
+    });
+}
+
+#[test]
+fn healthz_answers_for_what_is_not_there() {
+    on_both("", |it| {
+        for (target, status, body) in [
+            (
+                "/healthz?stream=S",
+                400,
+                r#"{"status":"error","error":"\"account\" must not be empty when checking stream health"}"#,
+            ),
+            (
+                "/healthz?stream=S&details=true",
+                400,
+                r#"{"status":"error","errors":[{"type":"BAD_REQUEST","error":"\"account\" must not be empty when checking stream health"}]}"#,
+            ),
+            ("/healthz?js-enabled-only=true", 200, r#"{"status":"ok"}"#),
+            ("/healthz?account=A&stream=S", 200, r#"{"status":"ok"}"#),
+        ] {
+            let response = it.get(target);
+            assert_eq!(
+                (response.status, response.body.as_str()),
+                (status, body),
+                "{target}"
+            );
+        }
+    });
+}
+
+const ACCOUNTS: &str = "system_account: SYS
+accounts {
+    A: { users: [{user: a1, password: p}, {user: a2, password: p}] }
+    B: { users: [{user: b1, password: p}] }
+    SYS: { users: [{user: s, password: p}] }
+}\n";
+
+#[test]
+fn accounts_show_where_they_are_asked_for() {
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let server = Start::new(&path).arg("-m").arg("-1").conf(ACCOUNTS).run();
+        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let login = |user: &str| {
+            let mut client = server.client(&format!(
+                ",\"name\":\"{user}\",\"user\":\"{user}\",\"pass\":\"p\""
+            ));
+            settle(&mut client);
+            client
+        };
+        let _clients = ["a1", "a2", "b1"].map(login);
+        let page = get(server.monitor(), "/connz?auth=1").json();
+        let find = |user: &str| {
+            let all = page["connections"].as_array().expect("a list");
+            all.iter()
+                .find(|it| it["authorized_user"] == user)
+                .expect("it is there")
+        };
+        assert_eq!(
+            (&find("a1")["account"], &find("a1")["name_tag"]),
+            (&json!("A"), &json!("A"))
+        );
+        assert_eq!(find("b1")["account"], "B");
+        let varz = get(server.monitor(), "/varz").json();
+        assert_eq!(
+            (&varz["auth_required"], &varz["system_account"]),
+            (&json!(true), &json!("SYS"))
+        );
+        let page = get(server.monitor(), "/connz?acc=nope");
+        assert_eq!(page.status, 200);
+        let page = page.json();
+        assert_eq!(
+            (&page["server_id"], &page["connections"], &page["total"]),
+            (&json!(""), &Value::Null, &json!(0))
+        );
+        assert_eq!(
+            names(&get(server.monitor(), "/connz?acc=A&user=a2").json()),
+            ["a2"]
+        );
+        let accounts = get(server.monitor(), "/accstatz").json();
+        let mut found: Vec<&str> = accounts["account_statz"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|it| it["acc"].as_str())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, ["A", "B"]);
+        // A login that failed is remembered under the name that it claimed.
+        let mut stranger = server.client(",\"user\":\"a1\",\"pass\":\"wrong\"");
+        stranger
+            .take(b"-ERR 'Authorization Violation'\r\n")
+            .expect("a refusal");
+        let page = get_until(server.monitor(), "/connz?state=closed&auth=1", |page| {
+            page["total"] == 1
+        });
+        let it = &page["connections"][0];
+        assert_eq!(
+            (&it["reason"], &it["authorized_user"]),
+            (&json!("Authentication Failure"), &json!("a1"))
+        );
+    }
+}
+
+#[test]
+fn a_base_path_stands_before_every_page() {
+    on_both("http_base_path: \"/nats\"\n", |it| {
+        for path in ["/varz", "/", "/nats/"] {
+            assert_eq!(it.get(path).status, 404, "{path}");
+        }
+        let root = it.get("/nats");
+        assert!(root.status == 200 && root.body.contains("href=./nats/varz"));
+        let varz = it.json("/nats/varz");
+        assert_eq!(varz["http_base_path"], "/nats");
+        assert!(varz["http_req_stats"]["/varz"].is_u64());
+    });
+}
+
+/// Fields that only one of the two has, each with the reason.
+const EXPECTED: [&str; 4] = [
+    // The reference server's own experiments and build.
+    ".feature_flags",
+    ".git_commit",
+    // Which build of midge it is: `version` is the protocol's.
+    ".midge_version",
+    // Services that are not imports here.
+    ".account_detail.imports",
+];
+
+#[test]
+fn pages_have_the_fields_of_the_reference_server() {
+    let (Some(mut reference), Some(mut own)) =
+        (fixture(Program::Reference, ""), fixture(Program::Midge, ""))
+    else {
+        return;
+    };
+    for it in [&mut reference, &mut own] {
+        it.k3 = None;
+        get_until(it.server.monitor(), "/connz?state=closed", |page| {
+            page["total"] == 1
+        });
+    }
+    let mut differences = Vec::new();
+    for target in [
+        "/varz",
+        "/connz?subs=1&auth=1",
+        "/connz?subs=detail&state=any&auth=1",
+        "/connz?acc=nope",
+        "/routez",
+        "/subsz",
+        "/subsz?subs=1&test=foo.bar",
+        "/subsz?acc=nope",
+        "/accountz",
+        "/accountz?acc=$G",
+        "/accstatz?unused=1",
+        "/leafz",
+        "/gatewayz?accs=1",
+        "/jsz?accounts=1",
+        "/ipqueuesz",
+    ] {
+        let [theirs, ours] = [&reference, &own].map(|it| it.get(target));
+        assert_eq!(
+            (theirs.status, theirs.field("content-type")),
+            (ours.status, ours.field("content-type")),
+            "{target}"
+        );
+        let known = |key: &&str| {
+            keys_in_order(&theirs.body).contains(key) && keys_in_order(&ours.body).contains(key)
+        };
+        let order = |it: &Response| {
+            keys_in_order(&it.body)
+                .into_iter()
+                .filter(known)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(&theirs), order(&ours), "the order of {target}");
+        compare(&theirs.json(), &ours.json(), target, "", &mut differences);
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// Collects where two values differ in the names or the types of their fields.
+fn compare(theirs: &Value, ours: &Value, page: &str, path: &str, differences: &mut Vec<String>) {
+    if EXPECTED.contains(&path) {
+        return;
+    }
+    match (theirs, ours) {
+        (Value::Object(theirs), Value::Object(ours)) => {
+            for name in theirs
+                .keys()
+                .chain(ours.keys().filter(|it| !theirs.contains_key(*it)))
+            {
+                let path = format!("{path}.{name}");
+                match (theirs.get(name), ours.get(name)) {
+                    (Some(theirs), Some(ours)) => compare(theirs, ours, page, &path, differences),
+                    (one, _) if !EXPECTED.contains(&path.as_str()) => {
+                        let whose = if one.is_some() { "theirs" } else { "ours" };
+                        differences.push(format!("{page}: only {whose} has {path}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            for (theirs, ours) in theirs.iter().zip(ours) {
+                compare(theirs, ours, page, &format!("{path}[]"), differences);
+            }
+        }
+        _ if std::mem::discriminant(theirs) != std::mem::discriminant(ours) => {
+            differences.push(format!("{page}{path}: {theirs} and {ours}"));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_consumer_like_nats_top_finds_what_it_reads() {
+    on_both("", |it| {
+        let varz = it.json("/varz");
+        for name in [
+            "mem",
+            "in_msgs",
+            "out_msgs",
+            "in_bytes",
+            "out_bytes",
+            "slow_consumers",
+        ] {
+            assert!(varz[name].is_u64(), "{name}");
+        }
+        for name in ["server_id", "server_name", "version", "uptime", "now"] {
+            assert!(varz[name].is_string(), "{name}");
+        }
+        assert!(varz["cpu"].is_number());
+        for sort in [
+            "cid",
+            "start",
+            "subs",
+            "pending",
+            "msgs_to",
+            "msgs_from",
+            "bytes_to",
+            "bytes_from",
+            "last",
+            "idle",
+            "uptime",
+            "rtt",
+        ] {
+            let page = it.json(&format!("/connz?limit=1024&sort={sort}&subs=1"));
+            for connection in page["connections"].as_array().expect("a list") {
+                for name in [
+                    "cid",
+                    "port",
+                    "subscriptions",
+                    "pending_bytes",
+                    "out_msgs",
+                    "in_msgs",
+                    "out_bytes",
+                    "in_bytes",
+                ] {
+                    assert!(connection[name].is_u64(), "{sort}: {name}");
+                }
+                for name in ["ip", "uptime", "last_activity"] {
+                    assert!(connection[name].is_string(), "{sort}: {name}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_round_trip_is_measured_and_activity_moves_on() {
+    on_both("ping_interval: 1\n", |it| {
+        it.k1.keep_pings();
+        // Answers whatever asks, until the answer shows.
+        let shown = wait_for(|| {
+            it.k1.send(b"PONG\r\n");
+            let page = get(it.server.monitor(), "/connz").json();
+            let rtt = page["connections"][0]["rtt"].as_str()?.to_owned();
+            (rtt != "0s").then_some(rtt)
+        });
+        assert!(shown.is_some_and(|rtt| rtt.ends_with('s')));
+        let active =
+            |it: &Fixture| it.json("/connz")["connections"][1]["last_activity"].to_string();
+        let before = active(it);
+        it.k2.send(b"PUB nobody 1\r\nx\r\n");
+        wait_for(|| (active(it) != before).then_some(())).expect("activity shows");
+    });
+}
+
+#[test]
+fn a_lame_duck_is_not_healthy() {
+    on_both(
+        "lame_duck_duration: 60s\nlame_duck_grace_period: 50s\n",
+        |it| {
+            it.server.process().signal(rustix::process::Signal::USR2);
+            let monitor = it.server.monitor();
+            let response =
+                wait_for(|| Some(get(monitor, "/healthz")).filter(|it| it.status != 200));
+            let response = response.expect("a change");
+            let text = r#"{"status":"error","error":"failed to be ready for connections after 1ms: server"}"#;
+            assert_eq!((response.status, response.body.as_str()), (500, text));
+            assert!(keys(&it.json("/varz")["http_req_stats"]).contains(&"/healthz"));
+        },
+    );
+}
