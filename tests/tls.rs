@@ -788,3 +788,134 @@ fn a_thousand_half_open_handshakes_are_ended_by_the_timeout() {
     );
     good.ping();
 }
+
+#[test]
+fn an_idle_session_takes_little_memory() {
+    const COUNT: usize = 500;
+    const MOST: u64 = 10 * 1024;
+    if let Err(why) = support::raise_descriptor_limit(COUNT) {
+        return support::say_left_out(&why);
+    }
+    let mut server = start(&midge(), SIMPLE);
+    let connect = |server: &Server| {
+        let mut connection = upgraded(server, &Tls::new()).unwrap();
+        is_let_in(&mut connection);
+        connection.send(b"SUB idle 1\r\n");
+        connection.ping();
+        connection
+    };
+    // What the first ones need is there for all.
+    let _first: Vec<_> = (0..50).map(|_| connect(&server)).collect();
+    let before = server.process().resident_kib();
+    let _idle: Vec<_> = (0..COUNT).map(|_| connect(&server)).collect();
+    // Buffers of a busy time go back within a second or so.
+    let settled = support::wait_for(|| {
+        let more = server.process().resident_kib().saturating_sub(before);
+        (more * 1024 / COUNT as u64 <= MOST).then_some(())
+    });
+    let after = server.process().resident_kib();
+    assert!(
+        settled.is_some(),
+        "{before} KiB before, {after} KiB with {COUNT} sessions more"
+    );
+}
+
+#[test]
+fn sessions_are_resumed_until_a_reload() {
+    for program in programs() {
+        let conf = block("server", "verify: true");
+        let mut server = start(&program, &conf);
+        let config = std::sync::Arc::new(Tls::new().showing("client-email").config());
+        let kind = |server: &Server| {
+            let mut connection = server.connect();
+            connection.expect_info();
+            let name = "localhost".try_into().unwrap();
+            let mut tls =
+                rustls::ClientConnection::new(std::sync::Arc::clone(&config), name).unwrap();
+            let mut socket = connection.stream();
+            socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+            let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+            stream
+                .write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n")
+                .unwrap();
+            let mut answer = [0; 6];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"PONG\r\n");
+            tls.handshake_kind()
+        };
+        assert_eq!(kind(&server), Some(rustls::HandshakeKind::Full));
+        assert_eq!(kind(&server), Some(rustls::HandshakeKind::Resumed));
+        // Whoever an authority that has gone has let in must not come in again by a ticket.
+        server
+            .reload(&conf.replace("certs/ca.pem", "certs/bundle.pem"))
+            .unwrap();
+        assert_eq!(kind(&server), Some(rustls::HandshakeKind::Full));
+    }
+}
+
+#[test]
+fn the_certificate_that_suits_the_name_is_shown() {
+    let pair = |name: &str| {
+        format!("{{ cert_file: \"certs/{name}-cert.pem\", key_file: \"certs/{name}-key.pem\" }}")
+    };
+    let conf = format!(
+        "tls {{ certs: [ {}, {} ] }}",
+        pair("server-wildcard"),
+        pair("server")
+    );
+    for program in programs() {
+        let server = start(&program, &conf);
+        for host in ["localhost", "a.example.com", "example.com"] {
+            is_let_in(&mut upgraded(&server, &Tls::new().calling(host)).unwrap());
+        }
+        let conf = conf.replace("server-key", "server2-key");
+        let why = Start::new(&program).conf(&conf).run().unwrap_err();
+        assert!(
+            why.contains("error parsing X509 certificate/key pair 2/2: "),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn without_a_ca_file_the_authorities_of_the_system_count() {
+    let conf = block("server", "verify: true").replace("ca_file: \"certs/ca.pem\"", "");
+    for program in programs() {
+        let start = Start::new(&program).conf(&conf);
+        let server = start
+            .variable("SSL_CERT_FILE", "certs/ca2.pem")
+            .run()
+            .unwrap();
+        is_let_in(&mut upgraded(&server, &Tls::new().showing("client-other-ca")).unwrap());
+        is_kept_out(&server, &Tls::new().showing("client-email"));
+    }
+}
+
+#[test]
+fn new_pins_close_those_who_have_others() {
+    let pinned = |name: &str| {
+        let pin = key_id(name);
+        block(
+            "server",
+            &format!("verify: true, pinned_certs: [\"{pin}\"]"),
+        )
+    };
+    for program in programs() {
+        let mut server = start(&program, &block("server", "verify: true"));
+        let connect = |server: &Server, name| {
+            let mut client = upgraded(server, &Tls::new().showing(name)).unwrap();
+            is_let_in(&mut client);
+            client
+        };
+        let mut stays = connect(&server, "client-email");
+        let mut goes = connect(&server, "client-dns");
+        server.reload(&pinned("client-email")).unwrap();
+        logged(&mut server, "Reloaded: 1 pinned_certs");
+        logged(
+            &mut server,
+            "Disconnect 1 clients due to pinned certs reload",
+        );
+        goes.expect_eof();
+        stays.ping();
+    }
+}

@@ -115,10 +115,12 @@ impl Certificate {
         Dn::from_certificate(&self.subject)
     }
 
-    /// Whether one of the host names in it is that of `host`. A `*` stands for one whole label, the first.
+    /// Whether one of the host names in it is that of `host`. A `*` stands for one whole label, the first. An address is
+    /// no name.
     #[must_use]
     pub fn is_for_host(&self, host: &str) -> bool {
-        self.dns_names.iter().any(|name| matches_host(name, host))
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        !is_address && self.dns_names.iter().any(|name| matches_host(name, host))
     }
 }
 

@@ -104,6 +104,15 @@ fn wildcards_stand_for_the_first_label() {
 }
 
 #[test]
+fn hosts_of_known_urls_are_names() {
+    let local = certificate("server");
+    assert!(local.is_for_host("LOCALHOST") && !local.is_for_host("127.0.0.1"));
+    let wildcard = certificate("server-wildcard");
+    assert!(wildcard.is_for_host("a.example.com") && wildcard.is_for_host("example.com"));
+    assert!(!wildcard.is_for_host("a.b.example.com"));
+}
+
+#[test]
 fn anything_may_be_given_for_a_certificate() {
     let text = std::fs::read("certs/client-all-cert.pem").unwrap();
     let Some((rustls_pemfile::Item::X509Certificate(der), _)) =

@@ -18,7 +18,8 @@
 //!   costs up to milliseconds: do few of them a turn. Its time limit is the caller's to keep.
 //! - Then `read` and [`write`](Transport::write) are as those of a socket, with edge-triggered events. While
 //!   [`wants_write`](Transport::wants_write), bytes that count as written wait for the socket.
-//! - [`finish`](Transport::finish) ends what we send: after `close_notify`, if there is a session.
+//! - [`finish`](Transport::finish) ends what we send: after `close_notify`, if there is a session. What the peer sends on
+//!   can be [drained](Transport::drain).
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

@@ -64,7 +64,8 @@ impl Tls {
         self
     }
 
-    fn config(&self) -> ClientConfig {
+    /// What its sessions have in common.
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates(&format!("certs/{}.pem", self.authority)));
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))

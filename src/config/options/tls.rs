@@ -23,11 +23,13 @@ pub struct TlsConfig {
     pub insecure: bool,
     /// Time for the handshake.
     pub timeout: Duration,
-    /// Names of the cipher suites to allow; all secure ones when empty. Only known names.
+    /// Names of the cipher suites to allow, in order of preference; all when empty. Those of TLS 1.3 are always allowed.
+    /// Only known names.
     pub cipher_suites: Vec<String>,
     /// Allow suites that are known to be weak. They stay refused: midge has none of them.
     pub allow_insecure_cipher_suites: bool,
-    /// Names of the key exchange groups in order of preference; the default order when empty. Only known names.
+    /// Names of the key exchange groups to allow; all when empty. Their order counts for what is dialled; of those that a
+    /// client offers, the one that it likes best is taken. Only known names.
     pub curve_preferences: Vec<String>,
     /// Oldest version to accept.
     pub min_version: TlsVersion,

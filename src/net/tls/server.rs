@@ -13,6 +13,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::clock::Clock;
 use super::{TlsError, files, suites};
+use crate::certificate::Certificate;
 use crate::config::options::{TlsConfig, TlsVersion};
 
 /// What a listener is for, which decides whom it asks for a certificate.
@@ -34,6 +35,8 @@ pub struct TlsServer {
     pub timeout: Duration,
     /// Whether a peer must show a certificate.
     pub asks: bool,
+    /// The last moment at which the first certificate is valid, in seconds since 1970, if there is one.
+    pub not_after: Option<i64>,
 }
 
 impl TlsServer {
@@ -62,6 +65,9 @@ impl TlsServer {
             None => builder.with_no_client_auth(),
         };
         let chains = Chains::load(tls, &provider)?;
+        let first = chains.first();
+        let first = first.as_ref().and_then(|it| it.cert.first());
+        let not_after = first.and_then(|der| Certificate::parse(der)?.not_after);
         let mut config = builder.with_cert_resolver(Arc::new(chains));
         // A client that prefers otherwise would make us pay for it.
         config.ignore_client_order = true;
@@ -74,6 +80,7 @@ impl TlsServer {
             config: Arc::new(config),
             timeout: tls.timeout,
             asks,
+            not_after,
         })
     }
 }

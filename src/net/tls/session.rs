@@ -177,7 +177,7 @@ impl Session {
         buf: &mut [u8],
         most: usize,
     ) -> io::Result<Inflow> {
-        if self.peer_is_done || self.has_failed {
+        if self.peer_is_done || self.is_done || self.has_failed {
             return Ok(Inflow::End);
         }
         let start = RECORD_BYTES + self.kept.len();
@@ -331,8 +331,8 @@ impl Session {
         }
     }
 
-    /// Tells the peer that nothing more comes, which is then so, as far as the socket takes that without waiting. An
-    /// error changes nothing: the socket is closed next.
+    /// Ends the session: tells the peer that nothing more comes, as far as the socket takes that without waiting. After
+    /// this nothing can be written or read. An error changes nothing: the socket is closed next.
     pub fn finish<S: Read + Write>(&mut self, socket: &mut S) {
         let is_open = !self.is_done && !self.has_failed;
         self.is_done = true;

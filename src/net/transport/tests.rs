@@ -1,5 +1,5 @@
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::config::options::{CertFiles, TlsConfig};
@@ -43,9 +43,13 @@ fn session(
     host: &str,
 ) -> io::Result<(Transport, Transport)> {
     let (mut near, mut far) = pair();
-    let server = TlsServer::new(server, listening, None).unwrap();
-    far.accept(&server)?;
+    far.accept(&TlsServer::new(server, listening, None).unwrap())?;
     near.connect(&TlsClient::new(client, None).unwrap(), host)?;
+    shake_hands(near, far)
+}
+
+/// Makes the handshake that both ends have begun.
+fn shake_hands(mut near: Transport, mut far: Transport) -> io::Result<(Transport, Transport)> {
     let mut buf = vec![0; Transport::READ_BYTES_MIN];
     let deadline = Instant::now() + Duration::from_secs(60);
     while near.is_handshaking() || far.is_handshaking() {
@@ -113,7 +117,7 @@ fn bytes_go_through_a_session_both_ways_and_leave_nothing_behind() {
 }
 
 #[test]
-fn a_session_ends_with_a_notice_and_the_other_way_stays_open() {
+fn a_session_ends_with_a_notice_and_takes_no_more() {
     let server = certificate("server");
     let (mut near, mut far) =
         session(&server, Listening::Clients, &trusting("ca"), "127.0.0.1").unwrap();
@@ -123,7 +127,9 @@ fn a_session_ends_with_a_notice_and_the_other_way_stays_open() {
     while far.read(&mut buf, usize::MAX).ok() != Some(Inflow::End) {
         assert!(Instant::now() < deadline, "the end does not arrive");
     }
-    assert_eq!(send(&mut far, &mut near, b"last words"), b"last words");
+    let again = near.write([&b"more"[..]].into_iter(), &mut Vec::new());
+    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(near.read(&mut buf, usize::MAX).unwrap(), Inflow::End);
 }
 
 #[test]
@@ -228,4 +234,25 @@ fn plain_bytes_are_no_handshake() {
     };
     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     assert!(far.is_handshaking());
+}
+
+#[test]
+fn certificates_are_judged_by_the_floor_of_the_clock() {
+    // Valid from 2070 on.
+    let client = TlsConfig {
+        insecure: true,
+        ..certificate("client-future")
+    };
+    let outcome = |floor: Option<SystemTime>| {
+        let (mut near, mut far) = pair();
+        let server = TlsServer::new(&certificate("server"), Listening::Routes, floor).unwrap();
+        far.accept(&server).unwrap();
+        let client = TlsClient::new(&client, None).unwrap();
+        near.connect(&client, "localhost").unwrap();
+        shake_hands(near, far).map(drop)
+    };
+    let why = outcome(None).unwrap_err().to_string();
+    assert!(why.contains("not valid yet"), "{why}");
+    let year_2071 = SystemTime::UNIX_EPOCH + Duration::from_secs(101 * 365 * 86400);
+    outcome(Some(year_2071)).unwrap();
 }
