@@ -313,9 +313,6 @@ async fn four_users_do_what_each_of_them_may(server: String) {
     let alice = log_in(&server, "alice", "bar").await;
     let bob = log_in(&server, "bob", "abcdefghijklmnopqrstuvwxwz0123456789").await;
     let charlie = log_in(&server, "charlie", "bar").await;
-    let mut all = joe.subscribe(">").await.expect("the client takes it");
-    joe.flush().await.expect("the socket takes it");
-    round_trip(&joe).await;
     let mut requests = bob.subscribe("req.foo").await.expect("the client takes it");
     bob.flush().await.expect("the socket takes it");
     let answers = async {
@@ -326,7 +323,8 @@ async fn four_users_do_what_each_of_them_may(server: String) {
             bob.flush().await.expect("the socket takes it");
         }
     };
-    // Bob may not hear himself, so that only an answer tells when his subscription is in force.
+    // Bob may not hear himself, so that only an answer tells when his subscription is in force; and nobody else may hear
+    // the question before that, since then it would just wait.
     let question = async {
         loop {
             match alice.request("req.foo", "?".into()).await {
@@ -340,6 +338,9 @@ async fn four_users_do_what_each_of_them_may(server: String) {
         answer = question => answer,
     };
     assert_eq!(answer.payload, "!");
+    let mut all = joe.subscribe(">").await.expect("the client takes it");
+    joe.flush().await.expect("the socket takes it");
+    round_trip(&joe).await;
     // Alice may ask for nothing else, charlie may play in the sandbox; the order of one publisher tells what was refused.
     for (client, refused, allowed) in [
         (&alice, "req.other", "req.bar"),

@@ -636,7 +636,7 @@ fn compare(theirs: &Value, ours: &Value, page: &str, path: &str, differences: &m
             }
         }
         (Value::Array(theirs), Value::Array(ours)) => {
-            for (theirs, ours) in theirs.iter().zip(ours) {
+            for (theirs, ours) in by_sid(theirs).into_iter().zip(by_sid(ours)) {
                 compare(theirs, ours, page, &format!("{path}[]"), differences);
             }
         }
@@ -645,6 +645,13 @@ fn compare(theirs: &Value, ours: &Value, page: &str, path: &str, differences: &m
         }
         _ => {}
     }
+}
+
+/// Subscriptions come in any order.
+fn by_sid(list: &[Value]) -> Vec<&Value> {
+    let mut list: Vec<&Value> = list.iter().collect();
+    list.sort_by_key(|it| it["sid"].as_str());
+    list
 }
 
 #[test]
