@@ -113,7 +113,8 @@ pub const REMEMBERED_SUBJECT_BYTES_MAX: usize = 128;
 pub const RESPONSE_PERMITS_MAX: usize = 4096;
 /// Bytes of their reply subjects.
 pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
-/// Requests to services of other accounts that one worker has open; the oldest can no longer be answered then.
+/// Requests to services of other accounts that the connections of one account have open at one worker; the oldest can no
+/// longer be answered then.
 pub const WAYS_BACK_MAX: usize = 16 * 1024;
 /// Bytes of their reply subjects.
 pub const WAY_BACK_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! One table for each worker, for the requests of its own connections; in the trie of the service's account one wildcard
-//! subscription stands for all of it. Names cannot be guessed, and what nobody answers goes after a while.
+//! subscription stands for all of it. Names cannot be guessed, and what nobody answers goes after a while. An account that
+//! asks too much loses its own ways back and nobody else's.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -42,16 +43,24 @@ pub struct WayBack {
     pub opened: Instant,
 }
 
+/// What one account has open.
+#[derive(Debug, Default)]
+struct Share {
+    /// In the order of opening; those closed since are there too, for a while.
+    order: VecDeque<u64>,
+    open: usize,
+    /// Bytes of reply subjects.
+    bytes: usize,
+}
+
 /// A worker's table. See the module's documentation.
 #[derive(Debug)]
 pub struct Replies {
     /// `_R_.k3VxQ0.`
     prefix: Vec<u8>,
     open: HashMap<u64, WayBack, foldhash::fast::RandomState>,
-    /// In the order of opening; those closed since are there too, for a while.
-    order: VecDeque<u64>,
-    /// Bytes of reply subjects.
-    bytes: usize,
+    /// By the account of the requester.
+    shares: HashMap<u32, Share, foldhash::fast::RandomState>,
     /// Makes names of numbers: keyed by the system's random numbers.
     names: RandomState,
     next: u64,
@@ -70,8 +79,7 @@ impl Default for Replies {
         Replies {
             prefix,
             open: HashMap::default(),
-            order: VecDeque::new(),
-            bytes: 0,
+            shares: HashMap::default(),
             names,
             next: 0,
             present: Vec::new(),
@@ -102,9 +110,9 @@ impl Replies {
         Some((subject, sub))
     }
 
-    /// Opens a way back, and appends its name to `out`. The oldest one goes if there are too many.
+    /// Opens a way back, and appends its name to `out`. The account's oldest one goes if it has too many.
     pub fn open(&mut self, way: WayBack, out: &mut Vec<u8>) {
-        self.prune(way.opened);
+        self.prune(way.account, way.opened);
         let id = loop {
             let id = self.names.hash_one(self.next);
             self.next = self.next.wrapping_add(1);
@@ -112,9 +120,11 @@ impl Replies {
                 break id;
             }
         };
-        self.bytes += way.reply.len();
+        let share = self.shares.entry(way.account).or_default();
+        share.open += 1;
+        share.bytes += way.reply.len();
+        share.order.push_back(id);
         self.open.insert(id, way);
-        self.order.push_back(id);
         out.extend_from_slice(&self.prefix);
         write(id, out);
     }
@@ -158,32 +168,40 @@ impl Replies {
 
     fn close_id(&mut self, id: u64) -> Option<WayBack> {
         let way = self.open.remove(&id)?;
-        self.bytes -= way.reply.len();
+        if let Some(share) = self.shares.get_mut(&way.account) {
+            share.open -= 1;
+            share.bytes -= way.reply.len();
+            if share.open == 0 {
+                share.order.clear();
+                share.order.shrink_to(limits::WAYS_BACK_KEPT);
+            }
+        }
         if self.open.is_empty() {
             self.open.shrink_to(limits::WAYS_BACK_KEPT);
-            self.order.clear();
-            self.order.shrink_to(limits::WAYS_BACK_KEPT);
         }
         Some(way)
     }
 
-    /// Makes room: what is over goes from the front, and the oldest if there are too many.
-    fn prune(&mut self, now: Instant) {
-        while let Some(id) = self.order.front().copied() {
+    /// Makes room for one more of an account: what is over goes from the front, and the oldest if there are too many.
+    fn prune(&mut self, account: u32, now: Instant) {
+        while let Some(share) = self.shares.get_mut(&account) {
+            let Some(&id) = share.order.front() else {
+                return;
+            };
             let way = self.open.get(&id);
             let is_over =
                 way.is_none_or(|it| now.saturating_duration_since(it.opened) > it.threshold);
-            let are_too_many = self.open.len() >= limits::WAYS_BACK_MAX
-                || self.bytes >= limits::WAY_BACK_BYTES_MAX;
+            let are_too_many =
+                share.open >= limits::WAYS_BACK_MAX || share.bytes >= limits::WAY_BACK_BYTES_MAX;
             if !is_over && !are_too_many {
-                break;
+                // One that stays open for long must not keep all that were closed behind it.
+                if share.order.len() > 2 * share.open + limits::WAYS_BACK_KEPT {
+                    share.order.retain(|id| self.open.contains_key(id));
+                }
+                return;
             }
-            self.order.pop_front();
+            share.order.pop_front();
             self.close_id(id);
-        }
-        // One that stays open for long must not keep all that were closed behind it.
-        if self.order.len() > 2 * self.open.len() + limits::WAYS_BACK_KEPT {
-            self.order.retain(|id| self.open.contains_key(id));
         }
     }
 
@@ -278,10 +296,24 @@ mod tests {
         assert!(replies.answer(&first, 1, false, now).is_none());
         let later = now + Duration::from_secs(2);
         open(&mut replies, way("r", ResponseType::Single, later));
-        assert_eq!(
-            (replies.len(), replies.order.len(), replies.bytes),
-            (1, 1, 1)
-        );
+        let share = &replies.shares[&2];
+        assert_eq!((share.open, share.order.len(), share.bytes), (1, 1, 1));
+    }
+
+    #[test]
+    fn who_asks_too_much_loses_nothing_of_others() {
+        let (mut replies, now) = (Replies::default(), Instant::now());
+        let modest = WayBack {
+            account: 3,
+            ..way("modest", ResponseType::Single, now)
+        };
+        let name = open(&mut replies, modest);
+        let long = "r".repeat(4000);
+        for _ in 0..2 * limits::WAYS_BACK_MAX {
+            open(&mut replies, way(&long, ResponseType::Single, now));
+        }
+        assert!(replies.shares[&2].bytes <= limits::WAY_BACK_BYTES_MAX + long.len());
+        assert!(replies.answer(&name, 1, false, now).is_some());
     }
 
     #[test]
@@ -292,6 +324,6 @@ mod tests {
             let name = open(&mut replies, way("r", ResponseType::Single, now));
             assert!(replies.answer(&name, 1, false, now).is_some());
         }
-        assert!(replies.order.len() <= 2 * limits::WAYS_BACK_KEPT + 4);
+        assert!(replies.shares[&2].order.len() <= 2 * limits::WAYS_BACK_KEPT + 4);
     }
 }

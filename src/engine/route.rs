@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
-use super::service::{Crossing, leads_across};
+use super::service::Crossing;
 use super::{ClientPeer, Delivery, Engine, Letter, Sink, To, inquiry};
-use crate::broker::{Denials, SERVICES, Subscriptions};
+use crate::broker::{Denials, Replies, SERVICES, Subscriptions};
 use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
 use crate::rng::Rng;
@@ -443,7 +443,7 @@ impl<S: Sink> Round<'_, S> {
     /// Whether a reference that stands for no subscription leads to one who took it: in another account, perhaps.
     #[cold]
     fn elsewhere(&mut self, sub: SubRef) -> bool {
-        if leads_across(sub) {
+        if Replies::is_meant(sub) {
             self.met.push(sub);
             return true;
         }

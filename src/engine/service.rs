@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::route::{Origin, Outcome};
 use super::{Engine, Sink};
-use crate::broker::{Replies, SERVICES, ServiceImport, WayBack};
+use crate::broker::{SERVICES, ServiceImport, WayBack};
 use crate::limits;
 use crate::proto::encode::{Message, compose};
 use crate::proto::headers;
@@ -270,9 +270,4 @@ impl Json {
         self.0.push('}');
         self.0
     }
-}
-
-/// Whether a reference met in a round, one of this worker's, leads across.
-pub(super) fn leads_across(sub: SubRef) -> bool {
-    Replies::is_meant(sub)
 }
