@@ -1,21 +1,22 @@
 //! Feeds arbitrary bytes of several peers, taking turns, to the engines of two workers that share a broker.
 //!
 //! The input is cut at bytes 0xFF into pieces. The first byte of a piece says what to do: the rest comes from some peer,
-//! or a peer leaves, or letters are delivered, or some peer's outlet gets full or empty again. Both engines have a peer
-//! in each slot. Whatever the bytes are: nothing panics, all that is sent is well-formed, the tables agree with each
-//! other, and when all peers have left they are empty.
+//! or a peer leaves, or letters are delivered, or some peer's outlet gets full or empty again, or a reload changes who may
+//! do what. Both engines have a peer in each slot. Whatever the bytes are: nothing panics, all that is sent is
+//! well-formed, the tables agree with each other, and when all peers have left they are empty.
 
 #![no_main]
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use midge::Options;
 use midge::broker::Broker;
+use midge::config::{self, Nothing};
 use midge::engine::{Delivery, End, Engine, Letter, Peer, Sink};
 use midge::net::mailbox::{Batch, Origin};
 use midge::proto::encode::Message;
@@ -31,6 +32,22 @@ const PEERS: usize = 3;
 const INPUT_MAX: usize = 8192;
 /// Letters on the way at once; more are lost, as if the worker were gone.
 const LETTERS_MAX: usize = 1000;
+
+/// Who may do what, before a reload and after it. Those without credentials are somebody too.
+const CONFS: [&str; 6] = [
+    "",
+    "no_auth_user: u, authorization {users: [{user: u, permissions: {subscribe: {deny: [b, \"c.*\"]}, publish: [a, \"c.>\"]}}]}",
+    "no_auth_user: u, authorization {users: [{user: u, permissions: {subscribe: [a, \"a.* q\"], allow_responses: true}}]}",
+    "no_auth_user: u, authorization {users: [{user: u}, {user: v, password: p}]}",
+    "no_auth_user: u, accounts {A {users: [{user: u}], limits: {max_connections: 3, max_payload: 4}}}",
+    "authorization {user: u, password: p}",
+];
+
+static RELOADS: LazyLock<Vec<Options>> = LazyLock::new(|| {
+    let options = |conf| config::parse_str("c.conf", conf, &Nothing).map(|it| it.options);
+    let all: Result<Vec<Options>, _> = CONFS.into_iter().map(options).collect();
+    all.expect("these are valid")
+});
 
 struct World {
     engines: Vec<Engine>,
@@ -129,6 +146,7 @@ impl World {
                     Some(_) => None,
                 };
             }
+            3 => self.reload(bytes.first().copied().unwrap_or(0)),
             _ => self.feed(worker, conn, bytes),
         }
     }
@@ -157,6 +175,36 @@ impl World {
                 End::Pause => assert!(fed.consumed > 0, "a pause comes with progress"),
                 End::Verify => unreachable!("no password is a hash here"),
                 End::Close(_) => return self.leave(worker, conn),
+            }
+        }
+    }
+
+    /// Other users, permissions and accounts: each peer is judged anew.
+    fn reload(&mut self, choice: u8) {
+        let options = &RELOADS[usize::from(choice) % RELOADS.len()];
+        let auth = self.auth.renewed(options);
+        let broker = self.broker.renewed(auth.names_and_limits());
+        self.broker = Arc::new(broker.planned(options));
+        let old = std::mem::replace(&mut self.auth, auth);
+        for worker in 0..WORKERS {
+            self.outlets.worker = worker;
+            self.engines[worker].set_broker(Arc::clone(&self.broker));
+            for conn in 0..PEERS {
+                let context = Context {
+                    options: &self.options,
+                    info: &self.info,
+                    auth: &self.auth,
+                    now: self.now,
+                };
+                let (peer, _) = &mut self.peers[worker][conn];
+                self.outlets.origin = origin(worker, peer);
+                let engine = &mut self.engines[worker];
+                if engine
+                    .review(peer, &old, &context, &mut self.outlets)
+                    .is_err()
+                {
+                    self.leave(worker, conn);
+                }
             }
         }
     }
@@ -210,8 +258,14 @@ impl World {
             assert_eq!(engine.subscriptions.len(), sum);
             all += sum;
         }
-        let account = self.broker.account(0).expect("there is one");
-        assert_eq!(account.trie.read().expect("no panic").len(), all);
+        assert_eq!(self.standing(), all);
+    }
+
+    /// Subscriptions in all tries.
+    fn standing(&self) -> usize {
+        let accounts = (0..).map_while(|index| self.broker.account(index));
+        let lens = accounts.map(|account| account.trie.read().expect("no panic").len());
+        lens.sum()
     }
 
     /// All leave, and what is on the way arrives at nobody.
@@ -233,8 +287,7 @@ impl World {
                 .iter()
                 .all(|engine| engine.subscriptions.is_empty())
         );
-        let account = self.broker.account(0).expect("there is one");
-        assert!(account.trie.read().expect("no panic").is_empty());
+        assert_eq!(self.standing(), 0);
     }
 }
 
