@@ -14,6 +14,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use support::connection::Connection;
+use support::http::get;
 use support::server::{Process, Server, Start};
 use support::{DEADLINE, Program, ScratchDir, wait_for};
 
@@ -634,30 +635,35 @@ fn above_the_memory_limit_the_slowest_consumer_goes() {
 #[test]
 fn above_the_memory_limit_nobody_else_comes_in() {
     const SIZE: usize = 1 << 20;
-    const COUNT: usize = 12;
-    // The server looks for slow consumers when it has something to do: with two of them, one is left after the reload.
-    let mut server = start("max_payload: 1mb");
-    let mut slow: Vec<_> = (0..2).map(|_| server.client("")).collect();
-    for slow in &mut slow {
-        slow.send(b"SUB a 1\r\n");
-        slow.ping();
-    }
-    let mut publisher = server.client("");
+    const COUNT: usize = 8;
+    let mut server = start("");
     let payload = vec![b'x'; SIZE];
-    for _ in 0..COUNT {
-        publisher.send(format!("PUB a {SIZE}\r\n").as_bytes());
-        publisher.send(&payload);
-        publisher.send(b"\r\n");
-    }
-    publisher.ping();
-    server
-        .reload("max_payload: 1mb\nmemory_limit: 100kb")
-        .unwrap();
-    let mut surplus = server.client("");
-    surplus.expect(b"-ERR 'maximum connections exceeded'\r\n");
-    surplus.expect_eof();
+    // Whoever is slow is given up one after the other, so that the server is above its limit for a while only: this
+    // needs a connection that comes before that is over.
+    let refused = wait_for(|| {
+        server.reload("").unwrap();
+        let mut slow: Vec<_> = (0..4).map(|_| server.client("")).collect();
+        for slow in &mut slow {
+            slow.send(b"SUB a 1\r\n");
+            slow.ping();
+        }
+        let mut publisher = server.client("");
+        for _ in 0..COUNT {
+            publisher.send(format!("PUB a {SIZE}\r\n").as_bytes());
+            publisher.send(&payload);
+            publisher.send(b"\r\n");
+        }
+        publisher.ping();
+        server.reload("memory_limit: 100kb").unwrap();
+        let mut surplus = server.connect();
+        surplus.expect_info();
+        surplus.send(b"PING\r\n");
+        let told = surplus.look(6, DEADLINE);
+        let is_refused = told.starts_with(b"-ERR 'maximum connections exceeded'\r\n");
+        is_refused.then_some(())
+    });
+    assert!(refused.is_some());
     expect_log(&mut server, " - memory limit exceeded, no new connections");
-    drop(slow);
     // There is room again once they have left.
     let is_in = || {
         let mut client = server.client("");
@@ -723,7 +729,8 @@ fn without_a_cache_messages_find_their_way_all_the_same() {
 
 #[test]
 fn one_address_gets_so_many_connections_and_no_more() {
-    let mut server = start("");
+    let start = Start::new(&midge()).conf("").arg("-m").arg("-1");
+    let mut server = start.run().expect("it starts");
     let mut first = server.client("");
     first.ping();
     server
@@ -750,6 +757,8 @@ fn one_address_gets_so_many_connections_and_no_more() {
         log.contains(" - maximum connections per address exceeded: 127.0.0.1, 1 refused\n"),
         "{log}"
     );
+    let metrics = get(server.monitor(), "/metrics").body;
+    assert!(metrics.contains("address_refusals_total "), "{metrics}");
     server.reload("").unwrap();
     server.client("").ping();
 }

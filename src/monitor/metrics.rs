@@ -20,6 +20,8 @@ pub struct Metrics<'a> {
     pub census: &'a Census,
     /// Connections that did not show who they are.
     pub auth_failures: u64,
+    /// Connections that were refused because of the limits of their address.
+    pub address_refusals: u64,
     /// The accounts.
     pub accounts: &'a [AccountSnapshot],
     /// Connections to the monitoring port.
@@ -256,6 +258,13 @@ fn connections(site: &Site<'_>, figures: &Metrics<'_>, page: &mut Page) {
         COUNTER,
         "Connections closed because they did not show who they are.",
         failures,
+    );
+    let refusals = figures.address_refusals;
+    page.single(
+        "address_refusals_total",
+        COUNTER,
+        "Connections refused because of the limits of their address.",
+        refusals,
     );
     let stalls = varz.totals.stalls;
     page.single(

@@ -2,7 +2,7 @@
 //!
 //! A line goes when its feature comes.
 
-use crate::config::options::{Export, ExportKind, Options, WriteTimeout};
+use crate::config::options::{Export, ExportKind, Options};
 
 /// What a server works without, less well observed or alone.
 pub(super) fn without_effect(options: &Options) -> Vec<String> {
@@ -24,11 +24,6 @@ pub(super) fn without_effect(options: &Options) -> Vec<String> {
         ),
         ("https", "monitoring over TLS", options.https_port.is_some()),
         ("cluster", "clustering", options.cluster.port.is_some()),
-        (
-            "write_timeout",
-            "retries after a write_deadline",
-            options.write_timeout == WriteTimeout::Retry,
-        ),
     ];
     let asked = asked.iter().filter(|(.., is_asked)| *is_asked);
     asked

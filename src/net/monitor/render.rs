@@ -180,6 +180,7 @@ impl Monitor {
             workers: &job.gathered.totals,
             census: &job.gathered.census,
             auth_failures: self.shared.auth_failures.load(Ordering::Relaxed) as u64,
+            address_refusals: self.shared.address_refusals.load(Ordering::Relaxed) as u64,
             accounts: &self.accounts(),
             monitor_connections: self.connections.len(),
         };
