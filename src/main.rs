@@ -35,9 +35,7 @@ fn main() -> ExitCode {
             cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
         }
         Command::CheckConfig(flags) => check(&flags),
-        Command::HealthCheck(_) => {
-            Err("--healthcheck: this build of midge has no monitoring".into())
-        }
+        Command::HealthCheck(url) => cli::check_health(url.as_deref()),
         Command::Run(flags) => {
             heap::settle();
             return run(&flags);

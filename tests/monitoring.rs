@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use support::connection::Connection;
 use support::http::{Response, get, get_until, request};
 use support::server::{Server, Start};
+use support::tls::Tls;
 use support::{Program, wait_for};
 
 /// A server with three clients: the first one subscribes, the second one publishes, the third one is just there.
@@ -742,5 +743,366 @@ fn a_lame_duck_is_not_healthy() {
             assert_eq!((response.status, response.body.as_str()), (500, text));
             assert!(keys(&it.json("/varz")["http_req_stats"]).contains(&"/healthz"));
         },
+    );
+}
+
+/// A server of our own, with these lines of configuration and a monitoring port.
+fn own(conf: &str) -> Server {
+    let path = Program::Midge.path().expect("midge is built");
+    let start = Start::new(&path).arg("-m").arg("-1").conf(conf);
+    start.run().unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn health_check(arg: &str, token: &str) -> std::process::Output {
+    let path = Program::Midge.path().expect("midge is built");
+    let mut command = std::process::Command::new(path);
+    command
+        .args(["--healthcheck", arg])
+        .env("MIDGE_HTTP_AUTH_TOKEN", token);
+    command.output().expect("it runs")
+}
+
+#[test]
+fn a_token_opens_every_page_and_nothing_else_does() {
+    let server = own("http_auth_token: \"sesame open\"\n");
+    let monitor = server.monitor();
+    for fields in [
+        "",
+        "Authorization: Bearer sesame\r\n",
+        "Authorization: Basic sesame open\r\n",
+    ] {
+        for target in ["/", "/varz", "/healthz", "/nosuch", "/metrics"] {
+            let response = request(monitor, "GET", target, fields, "");
+            assert_eq!(response.status, 401, "{target} {fields:?}");
+            assert!(response.field("www-authenticate").starts_with("Bearer"));
+        }
+    }
+    let fields = "Authorization: bearer sesame open\r\n";
+    assert_eq!(request(monitor, "GET", "/varz", fields, "").status, 200);
+    let url = format!("http://{monitor}");
+    assert!(health_check(&url, "sesame open").status.success());
+    let refused = health_check(&url, "sesame");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("401"));
+}
+
+#[test]
+fn a_health_check_tells_by_its_status() {
+    let mut server = own("lame_duck_duration: 60s\nlame_duck_grace_period: 50s\n");
+    let monitor = server.monitor();
+    for url in [
+        format!("http://{monitor}"),
+        format!("http://{monitor}/healthz?js-enabled-only=1"),
+    ] {
+        let output = health_check(&url, "");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{url}: {output:?}"
+        );
+    }
+    let _client = client(&server, "stays");
+    server.process().signal(rustix::process::Signal::USR2);
+    wait_for(|| (get(monitor, "/healthz").status == 500).then_some(())).expect("a lame duck");
+    let output = health_check(&format!("http://{monitor}"), "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("500"),
+        "{output:?}"
+    );
+    for url in [
+        "ftp://h",
+        "http://",
+        "http://a b",
+        "unix:/no/such/socket",
+        "http://127.0.0.1:1",
+    ] {
+        let output = health_check(url, "");
+        assert_eq!(output.status.code(), Some(1), "{url}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(url),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn pages_come_over_a_socket_of_the_file_system() {
+    use std::io::{Read, Write};
+    let dir = support::ScratchDir::new();
+    let path = dir.path().join("monitor.sock");
+    // What a server before this one has left behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("the directory is writable"));
+    let conf = format!("http_socket: \"{}\"\n", path.display());
+    {
+        let midge = Program::Midge.path().expect("midge is built");
+        let server = Start::new(&midge).conf(&conf).run();
+        let _server = server.unwrap_or_else(|why| panic!("{why}"));
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("it listens");
+        let wire = b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(wire).expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it answers");
+        assert_eq!(support::http::parse(&answer).json()["http_port"], 0);
+        assert!(
+            health_check(&format!("unix:{}", path.display()), "")
+                .status
+                .success()
+        );
+        // A second server does not take the first one's socket away.
+        let second = Start::new(&midge).conf(&conf).run();
+        assert!(second.is_err_and(|why| why.contains("Can't start monitoring")));
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let server = own("");
+    let one = |target: &str, last: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n{last}\r\n");
+    let all = [
+        one("/healthz", ""),
+        one("/varz", ""),
+        one("/nosuch", ""),
+        format!(
+            "POST /connz HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n{}",
+            "x".repeat(20_000)
+        ),
+        one("/subsz", "Connection: close\r\n"),
+        one("/never", ""),
+    ];
+    let answer = support::http::exchange(server.monitor(), all.concat().as_bytes());
+    let text = String::from_utf8(answer).expect("UTF-8");
+    let marks = [
+        "\"ok\"",
+        "\"server_name\"",
+        "404 page",
+        "\"num_connections\"",
+        "\"num_cache\"",
+    ];
+    let places: Vec<usize> = marks
+        .iter()
+        .map(|it| text.find(it).unwrap_or_else(|| panic!("no {it}")))
+        .collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(text.matches("HTTP/1.1 ").count(), marks.len());
+}
+
+#[test]
+fn what_is_no_request_is_answered_once_and_closed() {
+    let server = own("");
+    for (wire, status) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400),
+        (b"\x16\x03\x01\x00\x05hello\r\n\r\n".to_vec(), 400),
+        (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 400),
+        (b"GET / HTTP/3.0\r\n\r\n".to_vec(), 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 400),
+        (
+            [&b"GET / HTTP/1.1\r\nX: "[..], &vec![b'x'; 1 << 20]].concat(),
+            431,
+        ),
+        (
+            [
+                &b"GET / HTTP/1.1\r\n"[..],
+                &b"A: b\r\n".repeat(3000),
+                b"\r\n",
+            ]
+            .concat(),
+            431,
+        ),
+    ] {
+        let response = support::http::raw(server.monitor(), &wire);
+        assert_eq!(response.status, status, "{}", support::escaped(&wire));
+        assert_eq!(response.field("connection"), "close");
+    }
+    assert_eq!(get(server.monitor(), "/healthz").status, 200);
+}
+
+#[test]
+fn crowds_and_slow_ones_keep_nobody_from_the_pages() {
+    use std::io::Write;
+    use std::net::TcpStream;
+    let server = own("");
+    let monitor = server.monitor();
+    support::raise_descriptor_limit(1200).expect("descriptors");
+    // Those that say nothing, those that never end their head, and those that do not read their page.
+    let crowd = (0..1000).map(|number| {
+        let mut stream = TcpStream::connect(monitor).expect("it listens");
+        let part: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /varz HTTP/1.1\r\nHo",
+            _ => b"GET /varz HTTP/1.1\r\nHost: x\r\n\r\n",
+        };
+        // The server may have closed it to make room.
+        let _ = stream.write_all(part);
+        stream
+    });
+    let crowd: Vec<TcpStream> = crowd.collect();
+    let mut client = client(&server, "works");
+    client.send(b"SUB a 1\r\nPUB a 2\r\nhi\r\n");
+    client.take(b"MSG a 1 2\r\nhi\r\n").expect("a delivery");
+    let page = wait_for(|| {
+        let answer = support::http::exchange(
+            monitor,
+            b"GET /connz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        );
+        answer
+            .starts_with(b"HTTP/1.1 200")
+            .then(|| support::http::parse(&answer).json())
+    });
+    assert_eq!(page.expect("a page")["total"], 1);
+    drop(crowd);
+}
+
+#[test]
+fn a_slow_consumer_is_remembered_with_what_it_had_not_taken() {
+    let server = own("max_pending: 100000\nmax_payload: 50000\n");
+    let mut slow = server.client(",\"name\":\"slow\"");
+    slow.send(b"SUB flood.* 7\r\nPING\r\n");
+    slow.take(b"PONG\r\n").expect("it is subscribed");
+    let mut publisher = client(&server, "fast");
+    let message = [&b"PUB flood.x 40000\r\n"[..], &vec![b'x'; 40_000], b"\r\n"].concat();
+    let page = wait_for(|| {
+        for _ in 0..20 {
+            publisher.send(&message);
+        }
+        let page = get(server.monitor(), "/connz?state=closed&subs=detail").json();
+        (page["total"] == 1).then_some(page)
+    });
+    let page = page.expect("it is given up");
+    let it = &page["connections"][0];
+    assert_eq!(
+        (&it["name"], &it["reason"]),
+        (&json!("slow"), &json!("Slow Consumer (Pending Bytes)"))
+    );
+    assert!(it["pending_bytes"].as_u64() > Some(100_000), "{it}");
+    assert_eq!(it["subscriptions_list_detail"][0]["subject"], "flood.*");
+    let varz = get(server.monitor(), "/varz").json();
+    assert_eq!(
+        (
+            &varz["slow_consumers"],
+            &varz["slow_consumer_stats"]["clients"]
+        ),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn metrics_show_the_counters() {
+    let fixture = fixture(Program::Midge, "").expect("midge is built");
+    let response = fixture.get("/metrics");
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        response.field("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    for line in [
+        "# TYPE midge_received_messages_total counter",
+        "midge_received_messages_total{peer=\"client\"} 4",
+        "midge_sent_bytes_total{peer=\"client\"} 18",
+        "midge_connections{state=\"open\"} 3",
+        "midge_connections_accepted_total 3",
+        "midge_slow_consumers_total{peer=\"client\"} 0",
+        "midge_account_connections{account=\"$G\"} 3",
+    ] {
+        assert!(
+            response.body.lines().any(|it| it == line),
+            "{line} in {}",
+            response.body
+        );
+    }
+}
+
+#[test]
+fn a_monitoring_port_that_is_taken_ends_the_start() {
+    let server = own("");
+    let port = server.monitor().port().to_string();
+    let path = Program::Midge.path().expect("midge is built");
+    let second = Start::new(&path).arg("-m").arg(&port).run();
+    let why = second.expect_err("the port is taken");
+    let text = format!(
+        "Can't start monitoring: can't listen to the monitor port: listen tcp 127.0.0.1:{port}: bind: address already in use"
+    );
+    assert!(why.contains(&text), "{why}");
+}
+
+#[test]
+fn https_has_the_clients_certificate_and_asks_nobody_for_one() {
+    use std::io::{Read, Write};
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let conf = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", \
+         ca_file: \"{certs}/ca.pem\", verify: true}}"
+    );
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
+        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let monitor = server.monitor();
+        let mut socket = std::net::TcpStream::connect(monitor).expect("it listens");
+        let mut session = Tls::new().connect(&socket).expect("a handshake");
+        let mut stream = rustls::Stream::new(&mut session, &mut socket);
+        let wire = b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(wire).expect("it reads");
+        let mut answer = Vec::new();
+        stream
+            .read_to_end(&mut answer)
+            .expect("a page, and a proper end");
+        let varz = support::http::parse(&answer).json();
+        assert_eq!(varz["tls_required"], true);
+        if program == Program::Midge {
+            // The other one shows what it was asked for, -1.
+            assert_eq!(varz["https_port"], monitor.port());
+        }
+        assert_eq!(
+            (&varz["http_port"], &varz["tls_verify"]),
+            (&json!(0), &json!(true))
+        );
+        assert!(varz["tls_cert_not_after"].is_string());
+        let clear = support::http::exchange(monitor, wire);
+        let text =
+            b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(support::escaped(&clear), support::escaped(text));
+    }
+}
+
+#[test]
+fn tls_sessions_show_in_connz() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let conf = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", \
+         ca_file: \"{certs}/ca.pem\", verify: true, handshake_first: true}}"
+    );
+    let mut seen = Vec::new();
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let server = Start::new(&path).arg("-m").arg("-1").conf(&conf).run();
+        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let socket = std::net::TcpStream::connect(server.address()).expect("it listens");
+        let tls = Tls::new().showing("client-dn");
+        let mut session = tls.connect(&socket).expect("a handshake");
+        let mut socket = &socket;
+        let mut stream = rustls::Stream::new(&mut session, &mut socket);
+        std::io::Write::write_all(&mut stream, b"CONNECT {\"verbose\":false}\r\nPING\r\n")
+            .expect("it reads");
+        let page = get_until(server.monitor(), "/connz?auth=1", |page| {
+            page["connections"][0]["tls_version"].is_string()
+        });
+        let it = &page["connections"][0];
+        let fields = [
+            "tls_version",
+            "tls_cipher_suite",
+            "tls_first",
+            "tls_peer_certs",
+        ];
+        seen.push(fields.map(|name| it[name].clone()));
+    }
+    let [version, suite, first, certs] = seen.last().expect("midge is there");
+    assert_eq!((version, first), (&json!("1.3"), &json!(true)));
+    assert!(suite.as_str().is_some_and(|it| it.starts_with("TLS_")));
+    assert_eq!(certs[0]["cert_sha256"].as_str().map(str::len), Some(64));
+    let without_suite = |it: &[Value; 4]| [it[0].clone(), it[2].clone(), it[3].clone()];
+    assert!(
+        seen.iter()
+            .all(|it| without_suite(it) == without_suite(&seen[0])),
+        "{seen:#?}"
     );
 }

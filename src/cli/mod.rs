@@ -10,12 +10,14 @@ use std::fmt;
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
 pub use self::flags::{ClusterListen, Flags, Port};
+pub use self::health::check_health;
 pub use self::signal::{SignalError, send_signal};
 use self::table::{Flag, GROUPS, Value};
 use self::value::{IntegerError, parse_bool, parse_integer};
 use crate::proto::info::PROTOCOL_VERSION;
 
 mod flags;
+mod health;
 mod help;
 mod help_config;
 mod signal;

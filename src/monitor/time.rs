@@ -77,6 +77,15 @@ impl Calendar {
         }
     }
 
+    /// Seconds since 1970, as RFC 3339 has them.
+    #[must_use]
+    pub fn unix_rfc3339(seconds: i64) -> String {
+        let calendar = Calendar {
+            epoch: seconds.saturating_mul(1_000_000),
+        };
+        calendar.rfc3339(Moment(0))
+    }
+
     fn civil(self, moment: Moment) -> (Civil, u32) {
         let micros = self.epoch.saturating_add_unsigned(moment.0);
         let fraction = u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or_default();

@@ -22,7 +22,6 @@ pub(super) fn without_effect(options: &Options) -> Vec<String> {
             "measures of services",
             exports.into_iter().any(has_latency),
         ),
-        ("https", "monitoring over TLS", options.https_port.is_some()),
         ("cluster", "clustering", options.cluster.port.is_some()),
     ];
     let asked = asked.iter().filter(|(.., is_asked)| *is_asked);

@@ -410,15 +410,17 @@ fn listen(options: &Options) -> Result<Listener, ServerError> {
 fn monitor(options: &Options, log: &Logger) -> Result<MonitorListeners, ServerError> {
     let mut listeners = MonitorListeners::default();
     let host = options.http_host.as_deref().unwrap_or(&options.host);
-    if let Some(port) = options.http_port {
-        let bound = listeners.bind(host, port);
+    let plain = options.http_port.map(|port| ("http", port));
+    let secure = options.https_port.map(|port| ("https", port));
+    for (scheme, port) in plain.into_iter().chain(secure) {
+        let bound = listeners.bind(host, port, scheme == "https");
         let addr = bound.map_err(|cause| ServerError::Monitor {
             addr: with_port(host, port),
             cause,
         })?;
         info!(
             log,
-            "Starting http monitor on {}",
+            "Starting {scheme} monitor on {}",
             with_port(host, addr.port())
         );
     }

@@ -3,22 +3,30 @@
 //! It reads a request, waits for the page, writes it, and only then looks at the next request: what it can make the
 //! server hold is one head and one page.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::{Interest, Registry, Token};
 
-use super::listener::Stream;
+use super::listener::{READ_BYTES, Stream};
 use crate::limits;
 use crate::monitor::http::{self, Head, Response};
+use crate::net::tls::TlsServer;
+use crate::net::transport::Inflow;
 
-/// Bytes of one read.
-const READ_BYTES: usize = 16 * 1024;
+/// What begins a handshake: the type of the first record.
+const HANDSHAKE_RECORD: u8 = 0x16;
+/// What is said, in clear, to whoever sends a request where TLS is spoken.
+const NOT_TLS: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// What TLS is to be spoken with, until the first byte has come.
+    tls: Option<Arc<TlsServer>>,
     serial: u64,
     /// Bytes that were read and are no whole head yet.
     input: Vec<u8>,
@@ -57,9 +65,15 @@ pub(super) enum Progress {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, serial: u64, now: Instant) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        tls: Option<Arc<TlsServer>>,
+        serial: u64,
+        now: Instant,
+    ) -> Self {
         Connection {
             stream,
+            tls,
             serial,
             input: Vec::new(),
             skip: 0,
@@ -104,7 +118,7 @@ impl Connection {
 
     /// Bytes that are not written.
     pub(super) fn pending(&self) -> usize {
-        self.output.len() - self.sent
+        self.output.len() - self.sent + usize::from(self.stream.wants_write())
     }
 
     /// Whether it can be served without waiting for an event.
@@ -181,7 +195,8 @@ impl Connection {
 
     /// A head that has begun must be there soon; until then there is no hurry.
     fn await_head(&mut self, now: Instant) {
-        let has_begun = !self.input.is_empty() || self.skip > 0;
+        let is_handshaking = self.stream.is_handshaking();
+        let has_begun = is_handshaking || !self.input.is_empty() || self.skip > 0;
         if has_begun && self.deadline.is_none() {
             self.deadline = Some(now + limits::MONITOR_HEAD_TIME);
         }
@@ -210,10 +225,14 @@ impl Connection {
         if !self.readable || self.hung_up {
             return false;
         }
+        if !self.has_chosen() {
+            return false;
+        }
         buffer.resize(READ_BYTES, 0);
         match self.stream.read(buffer) {
-            Ok(0) => self.hung_up = true,
-            Ok(len) => {
+            Ok(Inflow::End) => self.hung_up = true,
+            Ok(Inflow::Bytes { len, more }) => {
+                self.readable = more;
                 self.input
                     .extend_from_slice(buffer.get(..len).unwrap_or_default());
                 return true;
@@ -223,6 +242,27 @@ impl Connection {
             Err(_) => self.failed = true,
         }
         false
+    }
+
+    /// Whether it is known that TLS is spoken, or not to be.
+    fn has_chosen(&mut self) -> bool {
+        let Some(tls) = &self.tls else { return true };
+        match self.stream.peek() {
+            Ok(Some(HANDSHAKE_RECORD)) => self.failed |= self.stream.start_tls(tls).is_err(),
+            Ok(Some(_)) => {
+                // As far as it goes at once.
+                let _ = self.stream.write(NOT_TLS);
+                self.closes = true;
+            }
+            Ok(None) => self.hung_up = true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                return false;
+            }
+            Err(_) => self.failed = true,
+        }
+        self.tls = None;
+        !self.failed && !self.hung_up
     }
 
     /// Queues a response, and writes as much of it as the socket takes.
@@ -243,7 +283,14 @@ impl Connection {
 
     /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self, now: Instant) {
-        while self.pending() > 0 && self.writable && !self.failed {
+        if self.writable && self.stream.wants_write() {
+            match self.stream.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(_) => self.failed = true,
+                Ok(()) => {}
+            }
+        }
+        while self.sent < self.output.len() && self.writable && !self.failed {
             match self
                 .stream
                 .write(self.output.get(self.sent..).unwrap_or_default())
@@ -258,7 +305,8 @@ impl Connection {
                 Err(_) => self.failed = true,
             }
         }
-        if self.pending() == 0 && self.sent > 0 {
+        let is_written = self.pending() == 0;
+        if is_written && self.sent > 0 {
             self.output = Vec::new();
             self.sent = 0;
             self.deadline = None;

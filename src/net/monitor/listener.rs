@@ -5,10 +5,12 @@ use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::FIRST_TOKEN;
+use crate::net::tls::TlsServer;
+use crate::net::transport::{Inflow, Transport};
 
 /// All places where the monitoring port listens.
 #[derive(Debug, Default)]
@@ -30,24 +32,25 @@ pub struct MonitorAddrs {
 
 #[derive(Debug)]
 enum Listener {
-    Tcp(TcpListener),
+    /// Whether it is HTTPS.
+    Tcp(TcpListener, bool),
     Unix(UnixListener),
 }
 
 /// A connection's socket.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Tcp(TcpStream),
+    Tcp(Transport),
     Unix(UnixStream),
 }
 
 impl MonitorListeners {
-    /// Listens at a host, a name or an address with or without brackets.
+    /// Listens at a host, with or without TLS: a name or an address with or without brackets.
     ///
     /// # Errors
     ///
     /// What the system says of the last of its addresses.
-    pub fn bind(&mut self, host: &str, port: u16) -> io::Result<SocketAddr> {
+    pub fn bind(&mut self, host: &str, port: u16, is_tls: bool) -> io::Result<SocketAddr> {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -56,8 +59,12 @@ impl MonitorListeners {
             match TcpListener::bind(addr) {
                 Ok(listener) => {
                     let addr = listener.local_addr()?;
-                    self.list.push(Listener::Tcp(listener));
-                    self.addrs.http = Some(addr);
+                    self.list.push(Listener::Tcp(listener, is_tls));
+                    if is_tls {
+                        self.addrs.https = Some(addr);
+                    } else {
+                        self.addrs.http = Some(addr);
+                    }
                     return Ok(addr);
                 }
                 Err(error) => last = error,
@@ -102,7 +109,7 @@ impl MonitorListeners {
     pub(super) fn register(&mut self, registry: &Registry) -> io::Result<()> {
         for (listener, at) in self.list.iter_mut().zip(FIRST_TOKEN..) {
             let source: &mut dyn Source = match listener {
-                Listener::Tcp(listener) => listener,
+                Listener::Tcp(listener, _) => listener,
                 Listener::Unix(listener) => listener,
             };
             registry.register(source, Token(at), Interest::READABLE)?;
@@ -111,16 +118,18 @@ impl MonitorListeners {
     }
 
     /// The next connection of a listener, if one waits.
-    pub(super) fn accept(&self, at: usize) -> Option<Stream> {
+    /// Whether it is to speak TLS comes with it.
+    pub(super) fn accept(&self, at: usize) -> Option<(Stream, bool)> {
         loop {
             let accepted = match self.list.get(at)? {
-                Listener::Tcp(listener) => listener.accept().map(|(stream, _)| {
+                Listener::Tcp(listener, is_tls) => listener.accept().map(|(stream, _)| {
                     // Without it all works, only later.
                     let _ = stream.set_nodelay(true);
-                    Stream::Tcp(stream)
+                    (Stream::Tcp(Transport::plain(stream)), *is_tls)
                 }),
                 Listener::Unix(listener) => {
-                    listener.accept().map(|(stream, _)| Stream::Unix(stream))
+                    let accepted = listener.accept();
+                    accepted.map(|(stream, _)| (Stream::Unix(stream), false))
                 }
             };
             match accepted {
@@ -145,7 +154,7 @@ impl Drop for MonitorListeners {
 impl Stream {
     pub(super) fn source(&mut self) -> &mut dyn Source {
         match self {
-            Stream::Tcp(stream) => stream,
+            Stream::Tcp(transport) => transport.socket(),
             Stream::Unix(stream) => stream,
         }
     }
@@ -153,30 +162,68 @@ impl Stream {
     /// Closes our side.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(transport) => transport.finish(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
-}
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Looks at the first byte that comes, which tells a handshake from a request.
+    pub(super) fn peek(&mut self) -> io::Result<Option<u8>> {
+        let mut first = [0];
         match self {
-            Stream::Tcp(stream) => stream.read(buffer),
-            Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tcp(transport) => {
+                let len = transport.socket().peek(&mut first)?;
+                Ok(first.first().copied().filter(|_| len > 0))
+            }
+            Stream::Unix(_) => Ok(None),
         }
     }
-}
 
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Speaks TLS from now on.
+    pub(super) fn start_tls(&mut self, tls: &TlsServer) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Tcp(transport) => transport.accept(tls),
+            Stream::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Whether nothing can be written yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(self, Stream::Tcp(transport) if transport.is_handshaking())
+    }
+
+    /// Whether bytes that count as written wait for the socket.
+    pub(super) fn wants_write(&self) -> bool {
+        matches!(self, Stream::Tcp(transport) if transport.wants_write())
+    }
+
+    /// Reads once, into a buffer of [`READ_BYTES`].
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Inflow> {
+        match self {
+            Stream::Tcp(transport) => transport.read(buffer, usize::MAX),
+            Stream::Unix(stream) => match stream.read(buffer)? {
+                0 => Ok(Inflow::End),
+                len => Ok(Inflow::Bytes { len, more: true }),
+            },
+        }
+    }
+
+    /// Writes once.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(transport) => transport.write([bytes].into_iter(), &mut Vec::new()),
             Stream::Unix(stream) => stream.write(bytes),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Writes what waits for the socket.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(transport) => transport.flush(),
+            Stream::Unix(_) => Ok(()),
+        }
     }
 }
+
+/// Bytes that a buffer for [`Stream::read`] must have.
+pub(super) const READ_BYTES: usize = Transport::READ_BYTES_MIN;

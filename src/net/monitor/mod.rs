@@ -168,7 +168,7 @@ impl Monitor {
     }
 
     fn accept_all(&mut self, at: usize, registry: &Registry) {
-        while let Some(stream) = self.listeners.accept(at) {
+        while let Some((stream, is_tls)) = self.listeners.accept(at) {
             if self.connections.len() >= limits::MONITOR_CONNECTIONS_MAX {
                 let mut idle: Vec<(Instant, usize)> = self
                     .connections
@@ -184,7 +184,13 @@ impl Monitor {
                 }
             }
             self.next_serial += 1;
-            let mut connection = Connection::new(stream, self.next_serial, Instant::now());
+            let tls = self.settings.tls.monitoring.clone().filter(|_| is_tls);
+            if is_tls && tls.is_none() {
+                // A reload has taken TLS away: nothing must be said in clear.
+                continue;
+            }
+            let now = Instant::now();
+            let mut connection = Connection::new(stream, tls, self.next_serial, now);
             let entry = self.connections.vacant_entry();
             let token = mio::Token(FIRST_TOKEN + LISTENERS_MAX + entry.key());
             if connection.register(registry, token).is_ok() {

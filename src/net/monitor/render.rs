@@ -8,7 +8,7 @@ use super::{Monitor, process, unix_time};
 use crate::monitor::http::{HTML, Response};
 use crate::monitor::snapshot::{AccountSnapshot, ByKind, Totals};
 use crate::monitor::{
-    Json, Metrics, ProcessFigures, Request, Site, SubszFigures, SubszRequest, VarzFigures,
+    Calendar, Json, Metrics, ProcessFigures, Request, Site, SubszFigures, SubszRequest, VarzFigures,
 };
 use crate::{monitor, session};
 
@@ -168,9 +168,15 @@ impl Monitor {
             cluster_port: self.settings.options.cluster.port.unwrap_or(0),
             http_port: addrs.http.map_or(0, |addr| addr.port()),
             https_port: addrs.https.map_or(0, |addr| addr.port()),
+            cert_not_after: self.cert_not_after(),
             process: self.process(),
             ..VarzFigures::default()
         }
+    }
+
+    fn cert_not_after(&self) -> Option<String> {
+        let tls = self.settings.tls.clients.as_ref()?;
+        tls.not_after.map(Calendar::unix_rfc3339)
     }
 
     fn metrics(&mut self, job: &Job) -> String {

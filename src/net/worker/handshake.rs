@@ -224,6 +224,9 @@ impl Worker {
     }
 
     fn finish_handshake(&mut self, conn: u32, greet: bool) {
+        if let Some(connection) = self.connections.get_mut(conn as usize) {
+            connection.tls_first = greet;
+        }
         let (Some(connection), Some(outlet), Some(options)) = (
             self.connections.get_mut(conn as usize),
             self.outlets.get(conn),

@@ -69,6 +69,7 @@ impl Worker {
             place,
             closing: None,
             parting: false,
+            tls_first: false,
             facts: Facts::new(self.shared.moment(now)),
         });
         self.outlets

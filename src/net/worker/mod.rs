@@ -64,6 +64,8 @@ struct Connection {
     closing: Option<CloseReason>,
     /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
     parting: bool,
+    /// Its handshake came before INFO.
+    tls_first: bool,
     facts: Facts,
 }
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::{Connection, Worker, slot};
 use crate::broker::Subscription;
+use crate::certificate::{Certificate, fingerprint};
 use crate::limits;
 use crate::monitor::snapshot::{
-    AccountTraffic, Answer, Brief, Briefs, Census, ConnectionSnapshot, Detailed, Kind, Question,
-    Selection, SortFacts, SubscriptionFilter, SubscriptionSnapshot, TlsSnapshot, Totals,
+    AccountTraffic, Answer, Brief, Briefs, Census, CertificateSnapshot, ConnectionSnapshot,
+    Detailed, Kind, Question, Selection, SortFacts, SubscriptionFilter, SubscriptionSnapshot,
+    TlsSnapshot, Totals,
 };
 use crate::monitor::{Listing, Moment, Tick};
 use crate::net::mailbox::Ticket;
@@ -399,7 +401,7 @@ impl Worker {
             name: text(connect.and_then(|it| it.name.as_ref())),
             lang: text(connect.and_then(|it| it.lang.as_ref())),
             version: text(connect.and_then(|it| it.version.as_ref())),
-            tls: tls(outlet),
+            tls: tls(outlet, connection.tls_first),
             user: client.map_or("", |client| client.claimed_user()).into(),
             has_nkey,
             is_known: identity.is_some(),
@@ -490,12 +492,20 @@ fn account_traffic(accounts: &mut Vec<AccountTraffic>, account: u32) -> &mut Acc
     &mut accounts[at]
 }
 
-fn tls(outlet: &Outlet) -> Option<Box<TlsSnapshot>> {
+fn tls(outlet: &Outlet, is_first: bool) -> Option<Box<TlsSnapshot>> {
     let session = outlet.transport.session()?;
+    let certificate = |der: &[u8]| {
+        let parsed = Certificate::parse(der);
+        CertificateSnapshot {
+            subject: parsed.as_ref().map(|it| it.subject()).unwrap_or_default(),
+            spki_sha256: parsed.map(|it| it.key_id).unwrap_or_default(),
+            cert_sha256: fingerprint(der),
+        }
+    };
     Some(Box::new(TlsSnapshot {
         version: session.version()?,
         cipher_suite: session.cipher_suite()?.into(),
-        is_first: false,
-        peer_certs: Vec::new(),
+        is_first,
+        peer_certs: session.peer_certificates().map(certificate).collect(),
     }))
 }
