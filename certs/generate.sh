@@ -12,6 +12,10 @@ cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+printf '%s\n' '[ca]' 'default_ca=it' '[it]' "database=$work/index" "new_certs_dir=$work" 'default_md=sha256' \
+    'rand_serial=yes' 'policy=any' 'unique_subject=no' 'email_in_dn=yes' 'preserve=yes' '[any]' 'commonName=optional' \
+    > "$work/ca.cnf"
+
 # key <file> <algorithm>
 key() {
     case $2 in
@@ -29,29 +33,25 @@ request() {
     openssl req -new -key "$1-key.pem" -subj "$3" -multivalue-rdn -utf8 -out "$work/$1.csr" 2>/dev/null
 }
 
-# sign <name> <authority> <extensions, one a line> [<not before> <not after>]
-sign() {
+# issue <name> <signer's options> <file> <extensions, one a line> [<not before> <not after>]
+issue() {
     : > "$work/index"
-    printf '%s\n' '[ca]' 'default_ca=it' '[it]' "database=$work/index" "new_certs_dir=$work" 'default_md=sha256' \
-        'rand_serial=yes' 'policy=any' 'unique_subject=no' 'email_in_dn=yes' 'preserve=yes' '[any]' 'commonName=optional' \
-        > "$work/ca.cnf"
-    printf '%s\n' "$3" > "$work/ext"
-    openssl ca -batch -config "$work/ca.cnf" -in "$work/$1.csr" -cert "$2.pem" -keyfile "$2-key.pem" -notext \
-        -extfile "$work/ext" -preserveDN -utf8 -multivalue-rdn \
-        -startdate "${4:-20240101000000Z}" -enddate "${5:-20731231235959Z}" -out "$1-cert.pem" 2>"$work/log" ||
-        { cat "$work/log" >&2; exit 1; }
+    printf '%s\n' "$4" > "$work/ext"
+    # The options for the signer are several words.
+    openssl ca -batch -config "$work/ca.cnf" -in "$work/$1.csr" $2 -notext -extfile "$work/ext" \
+        -preserveDN -utf8 -multivalue-rdn -startdate "${5:-20240101000000Z}" -enddate "${6:-20731231235959Z}" \
+        -out "$3" 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
 }
 
-# selfsign <name> <subject> <file> <extensions, one a line>
+# sign <name> <authority> <extensions> [<not before> <not after>]
+sign() {
+    issue "$1" "-cert $2.pem -keyfile $2-key.pem" "$1-cert.pem" "$3" "${4:-}" "${5:-}"
+}
+
+# selfsign <name> <subject> <file> <extensions>
 selfsign() {
     openssl req -new -key "$1-key.pem" -subj "$2" -utf8 -out "$work/$1.csr" 2>/dev/null
-    : > "$work/index"
-    printf '%s\n' '[ca]' 'default_ca=it' '[it]' "database=$work/index" "new_certs_dir=$work" 'default_md=sha256' \
-        'rand_serial=yes' 'policy=any' 'unique_subject=no' 'preserve=yes' '[any]' 'commonName=optional' > "$work/ca.cnf"
-    printf '%s\n' "$4" > "$work/ext"
-    openssl ca -batch -selfsign -config "$work/ca.cnf" -in "$work/$1.csr" -keyfile "$1-key.pem" -notext \
-        -extfile "$work/ext" -preserveDN -startdate 20240101000000Z -enddate 20731231235959Z -out "$3" 2>"$work/log" ||
-        { cat "$work/log" >&2; exit 1; }
+    issue "$1" "-selfsign -keyfile $1-key.pem" "$3" "$4"
 }
 
 # authority <name> <subject>

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use support::connection::Connection;
 use support::server::{Process, Server, Start};
-use support::{Program, ScratchDir};
+use support::{ScratchDir, midge, programs, start};
 
 /// The example of the documentation, with the default permissions that it describes.
 const FOUR_USERS: &str = r#"
@@ -42,23 +41,6 @@ authorization {
   ]
 }
 "#;
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Program::Midge, Program::Reference]
-        .into_iter()
-        .filter_map(Program::path)
-}
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("the package builds it")
-}
-
-fn start(program: &Path, conf: &str) -> Server {
-    match Start::new(program).conf(conf).arg("-D").run() {
-        Ok(server) => server,
-        Err(why) => panic!("{why}"),
-    }
-}
 
 fn log_in(server: &Server, user: &str, password: &str) -> Connection {
     server.client(&format!(r#","user":"{user}","pass":"{password}""#))

@@ -4,28 +4,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use support::Program;
 use support::connection::Connection;
-use support::server::{Server, Start};
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Program::Midge, Program::Reference]
-        .into_iter()
-        .filter_map(Program::path)
-}
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("the package builds it")
-}
-
-fn start(program: &Path, conf: &str) -> Server {
-    match Start::new(program).conf(conf).arg("-D").run() {
-        Ok(server) => server,
-        Err(why) => panic!("{why}"),
-    }
-}
+use support::server::Server;
+use support::{midge, programs, start};
 
 /// Connects with these keys of CONNECT, and has been let in.
 fn enter(server: &Server, keys: &str) -> Connection {

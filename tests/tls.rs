@@ -5,13 +5,12 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use support::connection::Connection;
 use support::server::{Process, Server, Start};
 use support::tls::{TLS12, TLS13, Tls};
-use support::{Program, ScratchDir};
+use support::{ScratchDir, midge, programs, start};
 
 /// The example of the documentation, with files of ours.
 const SIMPLE: &str = r#"
@@ -21,23 +20,6 @@ tls {
   timeout: 2
 }
 "#;
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Program::Midge, Program::Reference]
-        .into_iter()
-        .filter_map(Program::path)
-}
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("the package builds it")
-}
-
-fn start(program: &Path, conf: &str) -> Server {
-    match Start::new(program).conf(conf).arg("-D").run() {
-        Ok(server) => server,
-        Err(why) => panic!("{why}"),
-    }
-}
 
 /// A `tls` block with a certificate, its authority, and these lines more.
 fn block(name: &str, more: &str) -> String {
@@ -918,4 +900,53 @@ fn new_pins_close_those_who_have_others() {
         goes.expect_eof();
         stays.ping();
     }
+}
+
+#[test]
+fn a_trickle_of_bytes_does_not_extend_the_timeout() {
+    for program in programs() {
+        let server = start(&program, &SIMPLE.replace("timeout: 2", "timeout: 0.5"));
+        let mut slow = server.connect();
+        slow.expect_info();
+        // A record of zeros, with a message that would take all of it.
+        let mut record = [0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc].into_iter();
+        let deadline = Instant::now() + support::DEADLINE;
+        while !slow.is_over(Duration::from_millis(20)) {
+            slow.send(&[record.next().unwrap_or(0)]);
+            assert!(Instant::now() < deadline, "it is not ended");
+        }
+    }
+}
+
+#[test]
+fn a_consumer_that_takes_nothing_is_a_slow_one_through_tls_too() {
+    let conf = format!("{SIMPLE}\nmax_pending: 1mb, max_payload: 64kb, write_deadline: 300ms");
+    for program in programs() {
+        let mut server = start(&program, &conf);
+        let mut slow = upgraded(&server, &Tls::new()).unwrap();
+        is_let_in(&mut slow);
+        slow.send(b"SUB flood 1\r\n");
+        slow.ping();
+        let mut publisher = upgraded(&server, &Tls::new()).unwrap();
+        is_let_in(&mut publisher);
+        let message = [b"PUB flood 60000\r\n".as_slice(), &[b'x'; 60_000], b"\r\n"].concat();
+        let deadline = Instant::now() + support::DEADLINE;
+        while !server.log().contains("Slow Consumer Detected") {
+            publisher.send(&message);
+            publisher.ping();
+            assert!(Instant::now() < deadline, "nobody is a slow consumer");
+        }
+        logged(&mut server, "Client connection closed: Slow Consumer");
+    }
+}
+
+#[test]
+fn clients_beside_verified_ones_are_warned_of() {
+    let conf = format!("{}allow_non_tls: true", block("server", "verify: true"));
+    let mut server = start(&midge(), &conf);
+    logged(
+        &mut server,
+        "allow_non_tls beside verify: clients without TLS are let in",
+    );
+    is_let_in(&mut server.client(""));
 }

@@ -8,7 +8,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use async_nats::ConnectOptions;
 use futures_util::StreamExt;
 
 use support::server::{Server, Start};
-use support::{Program, ScratchDir};
+use support::{ScratchDir, programs};
 
 const SIMPLE: &str = r#"
 # Simple TLS config file
@@ -169,12 +169,6 @@ fn start(program: &Path, conf: &str, flags: &[&str]) -> Documented {
         server,
         _folder: folder,
     }
-}
-
-fn programs() -> impl Iterator<Item = PathBuf> {
-    [Program::Midge, Program::Reference]
-        .into_iter()
-        .filter_map(Program::path)
 }
 
 /// Accepts one connection, and carries it on to `server` without the line that the server begins with: `s_client` does

@@ -211,6 +211,13 @@ impl Connection {
         &self.unread
     }
 
+    /// Whether the server has closed the connection, or does so within that time.
+    pub(crate) fn is_over(&mut self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while self.fill(deadline) {}
+        self.at_end
+    }
+
     /// [`take`](Self::take), for tests that end with the first disappointment.
     pub(crate) fn expect(&mut self, wanted: &[u8]) {
         or_panic(self.take(wanted));

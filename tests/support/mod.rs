@@ -71,6 +71,25 @@ impl Program {
     }
 }
 
+/// The servers that an expectation is put to: midge, and the reference server where it is there.
+pub(crate) fn programs() -> impl Iterator<Item = PathBuf> {
+    let all = [Program::Midge, Program::Reference];
+    all.into_iter().filter_map(Program::path)
+}
+
+/// The one that an expectation is put to in which midge differs.
+pub(crate) fn midge() -> PathBuf {
+    Program::Midge.path().expect("the package builds it")
+}
+
+/// Starts `program` with this configuration, and debugging output in its log.
+pub(crate) fn start(program: &Path, conf: &str) -> server::Server {
+    match server::Start::new(program).conf(conf).arg("-D").run() {
+        Ok(server) => server,
+        Err(why) => panic!("{why}"),
+    }
+}
+
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
