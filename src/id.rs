@@ -37,6 +37,17 @@ pub fn nonce() -> String {
     text
 }
 
+/// A name for a cluster that was given none: 22 characters.
+///
+/// # Panics
+///
+/// If the system has no random numbers.
+pub fn cluster_name() -> String {
+    let id = server_id();
+    // The first character is the same in every id.
+    id.chars().skip(1).take(22).collect()
+}
+
 /// A seed for a generator of numbers that need no secrecy.
 ///
 /// # Panics

@@ -41,6 +41,12 @@ pub const RESPONSES_MAX: u32 = 1;
 pub const RESPONSES_EXPIRE: Duration = Duration::from_secs(120);
 /// Time for the answers of a service to a request from another account, where its export names none.
 pub const RESPONSE_THRESHOLD: Duration = Duration::from_secs(120);
+/// Time another server has to say who it is, where it need not log in (midge's own).
+pub const ROUTE_GREETING: Duration = Duration::from_secs(10);
+/// Bytes in a message from another server, where `max_payload` is less (midge's own): its `max_payload` may be more.
+pub const ROUTE_PAYLOAD_MAX: usize = 64 * 1024 * 1024;
+/// Subjects that another server may be interested in, over one connection (midge's own).
+pub const ROUTE_INTEREST_MAX: usize = 16 * 1024 * 1024;
 /// Time between PINGs on a route, at the most.
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Connections to each other server of a cluster.

@@ -67,9 +67,10 @@ fn messages<'a>(log: &'a str, from: &str) -> Vec<&'a str> {
 
 #[test]
 fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
-    let mut server =
-        start("server_name: here\nmax_payload: 9MB\nhttp: 127.0.0.1:-1\ncluster {port: 1}");
-    expect_log(&mut server, "Server is ready");
+    let mut server = start(
+        "server_name: here\nmax_payload: 9MB\nhttp: 127.0.0.1:-1\ncluster {listen: \"127.0.0.1:-1\"}",
+    );
+    expect_log(&mut server, "Listening for route connections");
     let log = server.process().log();
     let mut rest = log.as_str();
     for part in [
@@ -80,10 +81,12 @@ fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
         "[INF] Using configuration file: ",
         "server.conf (sha256:",
         "[WRN] Maximum payloads over 8.00 MB are generally discouraged",
-        "[WRN] cluster has no effect",
         "[INF] Starting http monitor on 127.0.0.1:",
         "[INF] Listening for client connections on 127.0.0.1:",
         "[INF] Server is ready",
+        "[INF] Cluster name is ",
+        "[WRN] Cluster name was dynamically generated, consider setting one",
+        "[INF] Listening for route connections on 127.0.0.1:",
     ] {
         let at = rest.find(part);
         assert!(at.is_some(), "wanted {part:?} next in {log}");
@@ -176,7 +179,7 @@ fn a_failure_before_that_goes_to_standard_error() {
 #[test]
 fn a_log_in_json_is_one_object_a_line() {
     let mut server = start("log_format: json\nserver_name: x");
-    expect_log(&mut server, "Server is ready");
+    expect_log(&mut server, "Listening for route connections");
     for line in server.process().log().lines() {
         let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert!(object.get("msg").is_some(), "{line}");

@@ -5,10 +5,12 @@
 //! which broker another thread has. An account that the configuration no longer has keeps its place, empty, for the
 //! case that it comes back.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::denials::Denials;
+use super::interest::RouteWorkers;
 use super::plan::{self, Plan, ServiceImport};
 use crate::config::options::Options;
 use crate::sublist::{Generations, NodeId, SubRef, Sublist};
@@ -17,7 +19,7 @@ use crate::sublist::{Generations, NodeId, SubRef, Sublist};
 pub const GLOBAL: &str = "$G";
 /// The worker of references that stand for an account's service imports: there is none with this number, and whoever
 /// tells other servers of interest leaves these out. The slot is the import's place in the [`Plan`].
-pub const SERVICES: u16 = u16::MAX;
+pub const SERVICES: u16 = SubRef::INTERNAL;
 
 /// One account, shared by all workers and by the brokers of all configurations.
 #[derive(Debug)]
@@ -48,12 +50,24 @@ struct Offered {
     serial: u32,
 }
 
+/// Where a subscription stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// In the trie.
+    pub node: NodeId,
+    /// Whether other servers have to be told: it is the first of its subject, or one in a group, whose members count.
+    pub is_news: bool,
+}
+
 /// All accounts, as one configuration has them.
 #[derive(Debug)]
 pub struct Broker {
     accounts: Vec<Arc<Account>>,
     /// What each of them takes from others, by index.
     plans: Vec<Plan>,
+    by_name: HashMap<String, u32>,
+    /// The workers that have routes.
+    pub routes: Arc<RouteWorkers>,
 }
 
 impl Default for Broker {
@@ -68,6 +82,8 @@ impl Broker {
         let nothing = Broker {
             accounts: Vec::new(),
             plans: Vec::new(),
+            by_name: HashMap::new(),
+            routes: Arc::default(),
         };
         nothing.renewed(accounts)
     }
@@ -90,9 +106,13 @@ impl Broker {
                 _ => Arc::new(Account::new(index, name, max_connections)),
             }
         };
+        let accounts: Vec<_> = accounts.into_iter().zip(0..).map(account).collect();
+        let names = accounts.iter().map(|it| (it.name.clone(), it.index));
         Broker {
-            accounts: accounts.into_iter().zip(0..).map(account).collect(),
+            by_name: names.collect(),
+            accounts,
             plans: Vec::new(),
+            routes: Arc::clone(&self.routes),
         }
     }
 
@@ -123,9 +143,15 @@ impl Broker {
         service.filter(|_| sub.serial == plan.services_serial)
     }
 
-    /// All of them, by index.
-    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
-        self.accounts.iter().map(|account| &**account)
+    /// The account with this name.
+    #[must_use]
+    pub fn account_named(&self, name: &str) -> Option<&Arc<Account>> {
+        self.account(*self.by_name.get(name)?)
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.iter()
     }
 
     /// The account with this index.
@@ -166,8 +192,8 @@ impl Account {
                 slot,
                 serial,
             };
-            let node = self.subscribe(&service.renaming.pattern_here(), None, sub);
-            (node, sub)
+            let standing = self.subscribe(&service.renaming.pattern_here(), None, sub);
+            (standing.node, sub)
         });
         *offered = Offered {
             places: places.collect(),
@@ -204,12 +230,31 @@ impl Account {
     /// # Panics
     ///
     /// If a thread panicked while it changed the trie: the process is about to end then.
-    pub fn subscribe(&self, subject: &[u8], queue: Option<&[u8]>, sub: SubRef) -> NodeId {
-        let node = self
-            .trie
-            .write()
-            .expect("no thread panics and lives on")
-            .insert(subject, queue, sub);
+    pub fn subscribe(&self, subject: &[u8], queue: Option<&[u8]>, sub: SubRef) -> Standing {
+        let standing = {
+            let mut trie = self.trie.write().expect("no thread panics and lives on");
+            let node = trie.insert(subject, queue, sub);
+            let is_news = queue.is_some() || trie.local_count(node, None) == 1;
+            Standing { node, is_news }
+        };
+        self.generations.touch(subject);
+        standing
+    }
+
+    /// Notes what another server is interested in; in a group it has so many members.
+    ///
+    /// # Panics
+    ///
+    /// As [`Account::subscribe`].
+    pub fn take_interest(
+        &self,
+        subject: &[u8],
+        queue: Option<(&[u8], u32)>,
+        route: SubRef,
+    ) -> NodeId {
+        let mut trie = self.trie.write().expect("no thread panics and lives on");
+        let node = trie.insert_route(subject, queue, route);
+        drop(trie);
         self.generations.touch(subject);
         node
     }
@@ -224,7 +269,25 @@ impl Account {
         trie.subject_of(node, subject);
     }
 
-    /// Ends a subscription.
+    /// Notes that a group of another server has another number of members now.
+    ///
+    /// # Panics
+    ///
+    /// As [`Account::subscribe`].
+    pub fn weigh(
+        &self,
+        node: NodeId,
+        subject: &[u8],
+        (queue, weight): (&[u8], u32),
+        route: SubRef,
+    ) {
+        let mut trie = self.trie.write().expect("no thread panics and lives on");
+        trie.weigh(node, queue, route, weight);
+        drop(trie);
+        self.generations.touch(subject);
+    }
+
+    /// Ends a subscription; true if that is news for other servers. `scratch` has its subject then.
     ///
     /// # Panics
     ///
@@ -235,15 +298,17 @@ impl Account {
         queue: Option<&[u8]>,
         sub: SubRef,
         scratch: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         scratch.clear();
-        {
+        let is_news = {
             let mut trie = self.trie.write().expect("no thread panics and lives on");
             trie.subject_of(node, scratch);
-            trie.remove(node, queue, sub);
-        }
+            let was_last = trie.local_count(node, None) == 1;
+            trie.remove(node, queue, sub) && (queue.is_some() || was_last)
+        };
         self.denials.remove(sub);
         self.generations.touch(scratch);
+        is_news
     }
 }
 

@@ -2,14 +2,16 @@
 
 mod account;
 mod denials;
+mod interest;
 mod mappings;
 mod plan;
 mod replies;
 mod shadows;
 mod subscriptions;
 
-pub use account::{Account, Broker, GLOBAL, SERVICES};
+pub use account::{Account, Broker, GLOBAL, SERVICES, Standing};
 pub use denials::{Denial, Denials};
+pub use interest::{Mark, RouteWorkers, pool_index};
 pub use mappings::Mappings;
 pub use plan::{Plan, ServiceImport, StreamImport};
 pub use replies::{Replies, WayBack};

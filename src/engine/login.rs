@@ -41,7 +41,10 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Result<(), CloseReason> {
-        let Peer::Client(peer) = peer;
+        let peer = match peer {
+            Peer::Client(client) => client,
+            Peer::Route(route) => return self.on_route_verified(route, &verdict, sink),
+        };
         let answers = &mut self.answers;
         let result = peer.session.on_verified(verdict, context, answers);
         self.answer(peer, sink);
@@ -95,12 +98,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends everything of a peer that is about to be gone.
+    /// Ends everything of a peer that is about to be gone. [Tell](Engine::tell_news) the other servers soon.
     pub fn part(&mut self, peer: &mut Peer) {
-        let Peer::Client(peer) = peer;
-        self.forget(peer);
-        self.leave(peer);
-        self.guards.remove(&peer.conn);
+        match peer {
+            Peer::Client(client) => {
+                self.forget(client);
+                self.leave(client);
+                self.guards.remove(&client.conn);
+            }
+            Peer::Route(route) => self.part_route(route),
+        }
     }
 
     fn leave(&mut self, peer: &mut ClientPeer) {

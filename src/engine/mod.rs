@@ -5,8 +5,11 @@
 //! mailboxes of the others, and in a test or a fuzzer whatever is handy.
 
 mod inquiry;
+mod interest;
+mod links;
 mod login;
 mod peer;
+mod remote;
 mod review;
 mod route;
 mod service;
@@ -18,18 +21,24 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::broker::{Broker, Replies, Subscriptions};
+use crate::broker::{Broker, Mark, Replies, Subscriptions};
 use crate::proto::encode::{Message, error_line};
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::parser::Limits;
+use crate::proto::route::RouteFrame;
 use crate::rng::Rng;
-use crate::session::{Action, Client, CloseReason, Context, Guard, Violation};
+use crate::session::{
+    Action, Client, CloseReason, ClusterFacts, Context, Guard, Route, RouteEvent, Violation,
+};
 use crate::stats::Traffic;
 use crate::subject;
 use crate::sublist::{Cache, SubRef};
 
-pub use peer::{ClientPeer, Peer};
+use interest::News;
+use links::Links;
+pub use peer::{ClientPeer, Peer, RoutePeer};
+use route::Picks;
 
 /// What became of a message for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +59,27 @@ pub trait Sink {
     /// Queues a message for a subscription of a connection of this worker.
     fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery;
 
+    /// Queues a message for another server, on a connection of this worker. `account` is absent on one that serves one
+    /// account alone; `groups` are the names of the queue groups of which a member there gets it. A sink without
+    /// connections to other servers is never asked.
+    fn deliver_routed(
+        &mut self,
+        conn: u32,
+        account: Option<&[u8]>,
+        groups: &[u8],
+        headers: bool,
+        message: &Message<'_>,
+    ) -> Delivery {
+        let _ = (conn, account, groups, headers, message);
+        Delivery::Refused
+    }
+
+    /// Tells another worker, which has routes, that this server's interest may have changed. It hears of it before any
+    /// message that is forwarded later.
+    fn announce(&mut self, mark: &Mark<'_>, worker: u16) {
+        let _ = (mark, worker);
+    }
+
     /// Hands a message to another worker. `Filling` if that one is behind.
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery;
 
@@ -60,6 +90,21 @@ pub trait Sink {
     #[inline]
     fn on_publish(&mut self, session: &Client, publish: &Publish<'_>) {
         self.on_frame(session, &Frame::Publish(*publish));
+    }
+
+    /// The same of another server's.
+    fn on_route_frame(&mut self, session: &Route, frame: &RouteFrame<'_>) {
+        let _ = (session, frame);
+    }
+
+    /// Hears of something on a route that concerns more than the route.
+    fn on_route_event(&mut self, conn: u32, event: RouteEvent) {
+        let _ = (conn, event);
+    }
+
+    /// Hears of something that another server should not have sent, and that is passed over.
+    fn on_trouble(&mut self, session: &Route, trouble: &str) {
+        let _ = (session, trouble);
     }
 
     /// Hears of an operation that was refused.
@@ -99,6 +144,15 @@ pub enum To<'a> {
         /// The group's name.
         group: &'a [u8],
     },
+    /// Other servers, by the links to them.
+    Routes(&'a [SubRef]),
+    /// One other server, for one member of each of these groups, and for its plain subscribers if it has any.
+    Groups {
+        /// The link to it.
+        route: SubRef,
+        /// The groups' names, parted by blanks.
+        groups: &'a [u8],
+    },
 }
 
 /// What came of feeding bytes to a peer.
@@ -119,6 +173,8 @@ pub enum End {
     Pause,
     /// The session has a [challenge](Client::take_challenge). Feed nothing before its answer.
     Verify,
+    /// Whether the other server is [admitted](Engine::admit) is decided elsewhere. Feed nothing before.
+    Wait,
     /// The connection must end.
     Close(CloseReason),
 }
@@ -149,6 +205,14 @@ pub struct Engine {
     met: Vec<SubRef>,
     /// Ways back for the requests of this worker's connections to services of other accounts.
     replies: Replies,
+    /// What this server says of itself to others.
+    facts: Arc<ClusterFacts>,
+    /// The other servers that this worker has connections to.
+    links: Links,
+    /// Changes of interest that other servers have not been told of.
+    news: News,
+    /// Which other servers get the message at hand.
+    picks: Picks,
 }
 
 impl Engine {
@@ -169,6 +233,10 @@ impl Engine {
             ended: Vec::new(),
             met: Vec::new(),
             replies: Replies::default(),
+            facts: Arc::default(),
+            links: Links::default(),
+            news: News::default(),
+            picks: Picks::default(),
         }
     }
 
@@ -194,6 +262,7 @@ impl Engine {
     ) -> Fed {
         match peer {
             Peer::Client(client) => self.feed_client(client, bytes, context, sink),
+            Peer::Route(route) => self.feed_route(route, bytes, context, sink),
         }
     }
 
@@ -267,6 +336,7 @@ impl Engine {
         if received.msgs > 0 {
             self.count(peer, received);
         }
+        self.tell_news(sink);
         Fed { consumed, end }
     }
 
@@ -415,12 +485,16 @@ impl Engine {
             if let Some(subscription) = self.subscriptions.get(sub) {
                 subscription.guarded = guarded;
             }
-            let node = account.subscribe(subject, queue, sub);
-            self.subscriptions.place(sub, node);
+            let standing = account.subscribe(subject, queue, sub);
+            self.subscriptions.place(sub, standing.node);
+            if standing.is_news && self.broker.routes.count() > 0 {
+                self.news.push(peer.account, subject, queue);
+            }
             self.cast_shadows(peer.account, sub, subject);
             if guarded {
                 self.post_denials(peer.account, sub);
             }
+            self.tell_news(sink);
         }
         peer.session.accept(&mut self.answers);
         self.answer(peer, sink);
@@ -442,7 +516,11 @@ impl Engine {
             return;
         };
         if let (Some(account), Some(node)) = (self.broker.account(account), gone.node) {
-            account.unsubscribe(node, gone.queue.as_deref(), sub, &mut self.scratch);
+            let queue = gone.queue.as_deref();
+            let is_news = account.unsubscribe(node, queue, sub, &mut self.scratch);
+            if is_news && self.broker.routes.count() > 0 {
+                self.news.push(account.index, &self.scratch, queue);
+            }
         }
         if !self.subscriptions.shadows.is_empty() {
             self.end_shadows(sub, gone.queue.as_deref());

@@ -2,17 +2,29 @@
 //!
 //! What a role means is in the role's own files; whoever only needs to know what all of them have asks [`Peer`].
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use crate::proto::parser::Parser;
-use crate::session::{Authenticator, Client, Keepalive};
+use crate::proto::route::RouteParser;
+use crate::session::{Authenticator, Challenge, Client, Keepalive, Route};
 use crate::stats::Traffic;
+use crate::sublist::{NodeId, SubRef};
 
 /// Everything of a connection that is not its socket.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "clients are many and inline, so that a crowd of them leaves no scattered memory"
+)]
 pub enum Peer {
     /// An application.
     Client(ClientPeer),
+    /// Another server of the cluster.
+    Route(Box<RoutePeer>),
 }
 
 /// A client, as the engine has it.
@@ -55,6 +67,35 @@ impl ClientPeer {
     }
 }
 
+/// Another server, as the engine has it.
+#[derive(Debug)]
+pub struct RoutePeer {
+    /// The connection's slot at its worker.
+    pub conn: u32,
+    /// Its protocol state.
+    pub session: Route,
+    pub(super) parser: RouteParser,
+    /// Messages that it has sent.
+    pub(super) received: Traffic,
+    /// It has sent an operation, other than PING and PONG, since that was last asked.
+    pub(super) active: bool,
+    /// Its link, once it is part of the cluster.
+    pub(super) link: Option<SubRef>,
+    /// What it is interested in, by account, subject and group.
+    pub(super) interest: HashMap<Box<[u8]>, Interest, RandomState>,
+    /// The account that its last operation named, and its index.
+    pub(super) last_account: (Vec<u8>, u32),
+}
+
+/// Something that another server is interested in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interest {
+    pub(super) account: u32,
+    pub(super) node: NodeId,
+    /// Members of the group there.
+    pub(super) weight: u32,
+}
+
 impl Peer {
     /// A fresh connection of a client.
     #[must_use]
@@ -62,11 +103,44 @@ impl Peer {
         Peer::Client(ClientPeer::new(conn, session))
     }
 
+    /// A fresh connection of another server.
+    #[must_use]
+    pub fn route(conn: u32, session: Route) -> Self {
+        Peer::Route(Box::new(RoutePeer {
+            conn,
+            session,
+            parser: RouteParser::default(),
+            received: Traffic::default(),
+            active: false,
+            link: None,
+            interest: HashMap::default(),
+            last_account: (Vec::new(), u32::MAX),
+        }))
+    }
+
+    /// The route's session, if it is one.
+    #[must_use]
+    pub fn as_route(&self) -> Option<&Route> {
+        match self {
+            Peer::Client(_) => None,
+            Peer::Route(route) => Some(&route.session),
+        }
+    }
+
+    /// The same, to change it.
+    pub fn as_route_mut(&mut self) -> Option<&mut Route> {
+        match self {
+            Peer::Client(_) => None,
+            Peer::Route(route) => Some(&mut route.session),
+        }
+    }
+
     /// The connection's slot at its worker.
     #[must_use]
     pub fn conn(&self) -> u32 {
         match self {
             Peer::Client(client) => client.conn,
+            Peer::Route(route) => route.conn,
         }
     }
 
@@ -75,6 +149,7 @@ impl Peer {
     pub fn id(&self) -> u64 {
         match self {
             Peer::Client(client) => client.session.id(),
+            Peer::Route(route) => route.session.id(),
         }
     }
 
@@ -83,6 +158,7 @@ impl Peer {
     pub fn as_client(&self) -> Option<&Client> {
         match self {
             Peer::Client(client) => Some(&client.session),
+            Peer::Route(_) => None,
         }
     }
 
@@ -90,14 +166,30 @@ impl Peer {
     pub fn as_client_mut(&mut self) -> Option<&mut Client> {
         match self {
             Peer::Client(client) => Some(&mut client.session),
+            Peer::Route(_) => None,
         }
     }
 
-    /// Its account.
+    /// The hash that has to be computed to know who it is, with its address; once.
+    pub fn take_challenge(&mut self) -> Option<(Box<Challenge>, IpAddr)> {
+        match self {
+            Peer::Client(client) => {
+                let addr = client.session.addr().ip();
+                client.session.take_challenge().map(|it| (it, addr))
+            }
+            Peer::Route(route) => {
+                let addr = route.session.addr().ip();
+                route.session.take_challenge().map(|it| (it, addr))
+            }
+        }
+    }
+
+    /// Its account; another server has none of its own.
     #[must_use]
     pub fn account(&self) -> u32 {
         match self {
             Peer::Client(client) => client.account,
+            Peer::Route(_) => 0,
         }
     }
 
@@ -106,6 +198,7 @@ impl Peer {
     pub fn received(&self) -> Traffic {
         match self {
             Peer::Client(client) => client.received,
+            Peer::Route(route) => route.received,
         }
     }
 
@@ -113,6 +206,7 @@ impl Peer {
     pub fn take_active(&mut self) -> bool {
         match self {
             Peer::Client(client) => std::mem::take(&mut client.active),
+            Peer::Route(route) => std::mem::take(&mut route.active),
         }
     }
 
@@ -120,14 +214,16 @@ impl Peer {
     pub fn keepalive(&mut self) -> &mut Keepalive {
         match self {
             Peer::Client(client) => &mut client.session.keepalive,
+            Peer::Route(route) => &mut route.session.keepalive,
         }
     }
 
-    /// Whether CONNECT has come.
+    /// Whether CONNECT has come; of another server, whether it is part of the cluster.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         match self {
             Peer::Client(client) => client.session.connect().is_some(),
+            Peer::Route(route) => route.session.is_admitted(),
         }
     }
 
@@ -136,6 +232,7 @@ impl Peer {
     pub fn is_stranger(&self, auth: &Authenticator) -> bool {
         match self {
             Peer::Client(client) => client.session.is_stranger(auth),
+            Peer::Route(route) => route.session.is_stranger(),
         }
     }
 
@@ -144,6 +241,7 @@ impl Peer {
     pub fn is_overdue(&self, auth: &Authenticator) -> bool {
         match self {
             Peer::Client(client) => client.session.is_overdue(auth),
+            Peer::Route(route) => route.session.is_overdue(),
         }
     }
 
@@ -152,6 +250,7 @@ impl Peer {
     pub fn is_waiting(&self) -> bool {
         match self {
             Peer::Client(client) => client.session.is_verifying(),
+            Peer::Route(route) => route.session.is_waiting(),
         }
     }
 
@@ -160,6 +259,7 @@ impl Peer {
     pub fn wanted(&self) -> usize {
         match self {
             Peer::Client(client) => client.parser.wanted(),
+            Peer::Route(route) => route.parser.wanted(),
         }
     }
 }
@@ -169,6 +269,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Client(client) => client.session.fmt(f),
+            Peer::Route(route) => route.session.fmt(f),
         }
     }
 }

@@ -19,7 +19,9 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Result<(), CloseReason> {
-        let Peer::Client(peer) = peer;
+        let Peer::Client(peer) = peer else {
+            return Ok(());
+        };
         let result = peer.session.review(old, context, &mut self.answers);
         self.answer(peer, sink);
         if result? == Action::Reviewed {

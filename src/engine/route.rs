@@ -5,14 +5,17 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
+use super::links::Links;
+use super::remote::account_of;
 use super::service::Crossing;
-use super::{ClientPeer, Delivery, Engine, Letter, Sink, To, inquiry};
-use crate::broker::{Denials, Replies, SERVICES, Subscriptions};
+use super::{ClientPeer, Delivery, Engine, Letter, RoutePeer, Sink, To, inquiry};
+use crate::broker::{Broker, Denials, Replies, SERVICES, Subscriptions};
 use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
+use crate::proto::route::RouteMessage;
 use crate::rng::Rng;
-use crate::session::{Context, Guard};
-use crate::sublist::{Group, SubRef};
+use crate::session::{Context, Guard, SubjectFilter};
+use crate::sublist::{Cache, Group, Matches, SubRef};
 
 /// How often a message for a queue group may be handed on because its member was gone when it arrived.
 const HOPS_MAX: u8 = 3;
@@ -58,6 +61,23 @@ pub(super) struct Origin<'a> {
     pub now: Instant,
 }
 
+/// Which other servers get a message, and in the name of which groups.
+#[derive(Debug, Default)]
+pub(super) struct Picks {
+    /// A link, and the place of a group in the matches.
+    chosen: Vec<(SubRef, usize)>,
+    /// Names of groups, parted by blanks.
+    names: Vec<u8>,
+}
+
+/// The way to other servers.
+#[derive(Clone, Copy)]
+struct Paths<'r> {
+    broker: &'r Broker,
+    links: &'r Links,
+    export: &'r SubjectFilter,
+}
+
 /// What the deliveries of one message have in common.
 struct Round<'r, S> {
     worker: u16,
@@ -75,6 +95,7 @@ struct Round<'r, S> {
     now: Instant,
     ended: &'r mut Vec<(SubRef, u32)>,
     met: &'r mut Vec<SubRef>,
+    paths: Paths<'r>,
     sink: &'r mut S,
     /// Whether anyone got it.
     reached: bool,
@@ -118,13 +139,22 @@ impl Engine {
             now: context.now,
             ended: &mut self.ended,
             met: &mut self.met,
+            paths: Paths {
+                broker: &self.broker,
+                links: &self.links,
+                export: &self.facts.export,
+            },
             sink,
             reached: false,
             filling: false,
         };
-        round.each(&matches.plain);
-        for group in matches.groups() {
-            round.one_of(group, None, &mut self.rng);
+        if matches.is_routed() {
+            round.everywhere(matches, &mut self.rng, &mut self.picks);
+        } else {
+            round.each(&matches.plain);
+            for group in matches.groups() {
+                round.one_of(group, None, &mut self.rng);
+            }
         }
         let (mut reached, mut filling) = (round.reached, round.filling);
         if !self.met.is_empty() {
@@ -196,6 +226,8 @@ impl Engine {
         origin: &Origin<'_>,
         sink: &mut impl Sink,
     ) -> Outcome {
+        // A way back may be new: whoever answers must have heard of it.
+        self.tell_news(sink);
         let Some(account) = self.broker.account(crossing.account) else {
             return Outcome::default();
         };
@@ -218,14 +250,16 @@ impl Engine {
             now: origin.now,
             ended: &mut self.ended,
             met: &mut self.met,
+            paths: Paths {
+                broker: &self.broker,
+                links: &self.links,
+                export: &self.facts.export,
+            },
             sink,
             reached: false,
             filling: false,
         };
-        round.each(&matches.plain);
-        for group in matches.groups() {
-            round.one_of(group, None, &mut self.rng);
-        }
+        round.everywhere(matches, &mut self.rng, &mut self.picks);
         let mut outcome = round.outcome();
         if !self.met.is_empty() {
             outcome.merge(self.cross(crossing, origin, sink));
@@ -260,24 +294,31 @@ impl Engine {
             now,
             ended: &mut self.ended,
             met: &mut self.met,
+            paths: Paths {
+                broker: &self.broker,
+                links: &self.links,
+                export: &self.facts.export,
+            },
             sink,
             reached: false,
             filling: false,
         };
         match letter.to {
             To::Each(subs) => round.each(subs),
+            To::Routes(routes) => routes.iter().for_each(|&route| {
+                round.over(route, b"");
+            }),
             To::Member { sub, group } => {
                 if !round.local(sub) && letter.hops < HOPS_MAX {
-                    let subject = letter.message.subject();
-                    let matches = self.cache.find(
-                        account.index,
-                        subject,
-                        &account.trie,
-                        &account.generations,
-                    );
-                    if let Some(group) = matches.groups().iter().find(|known| known.name == group) {
-                        round.one_of(group, Some(sub), &mut self.rng);
-                    }
+                    let at = (&mut self.cache, &*self.broker);
+                    round.another(&[group], sub, at, &mut self.rng, &mut self.picks);
+                }
+            }
+            To::Groups { route, groups } => {
+                if !round.over(route, groups) && letter.hops < HOPS_MAX {
+                    let names: Vec<&[u8]> = groups.split(|&byte| byte == b' ').collect();
+                    let at = (&mut self.cache, &*self.broker);
+                    round.another(&names, route, at, &mut self.rng, &mut self.picks);
                 }
             }
         }
@@ -298,6 +339,103 @@ impl Engine {
         }
         self.end_ended();
         outcome.delivery()
+    }
+
+    /// Delivers a message of another server: to clients of this one, and of the queue groups to those it names alone.
+    pub(super) fn on_route_message(
+        &mut self,
+        peer: &mut RoutePeer,
+        message: &RouteMessage<'_>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Delivery {
+        let (broker, publish) = (&self.broker, &message.publish);
+        let named = |name: &[u8]| {
+            let name = std::str::from_utf8(name).ok();
+            let account = name.and_then(|name| broker.account_named(name));
+            account.map_or(u32::MAX, |account| account.index)
+        };
+        let index = account_of(peer, message.account, named);
+        let Some(account) = self.broker.account(index) else {
+            return Delivery::Taken;
+        };
+        let matches = self.cache.find(
+            account.index,
+            publish.subject,
+            &account.trie,
+            &account.generations,
+        );
+        if matches.is_empty() {
+            return Delivery::Taken;
+        }
+        let publish = inner_publish(publish);
+        let message_out = Message::from_publish(&publish, &mut self.scratch);
+        let mut round = Round {
+            worker: self.worker,
+            account: account.index,
+            hops: 0,
+            echo: true,
+            skip: None,
+            message: &message_out,
+            denials: &account.denials,
+            subscriptions: &mut self.subscriptions,
+            guards: &mut self.guards,
+            now,
+            ended: &mut self.ended,
+            met: &mut self.met,
+            paths: Paths {
+                broker: &self.broker,
+                links: &self.links,
+                export: &self.facts.export,
+            },
+            sink,
+            reached: false,
+            filling: false,
+        };
+        round.each(&matches.plain);
+        self.picks.chosen.clear();
+        for name in message.group_names() {
+            let groups = matches.groups().iter().enumerate();
+            let mut groups = groups.filter(|(_, group)| group.name == name);
+            let Some((at, group)) = groups.next() else {
+                continue;
+            };
+            // Its last member may have left while the message was on its way: then another server's gets it.
+            if !round.one_of(group, None, &mut self.rng) {
+                let chosen = choose(group, None, &mut self.rng).map(|route| (route, at));
+                self.picks.chosen.extend(chosen);
+            }
+        }
+        if !self.picks.chosen.is_empty() {
+            round.over_all(&[], matches, &mut self.picks);
+        }
+        let mut outcome = round.outcome();
+        // Services of other accounts are asked by the server where the request was made; answers come back here.
+        self.met.retain(|sub| sub.is_local());
+        if !self.met.is_empty() {
+            outcome.merge(self.cross_back(account.index, &publish, now, sink));
+        }
+        self.end_ended();
+        outcome.delivery()
+    }
+
+    /// Takes an answer that came from another server to the account that asked.
+    #[cold]
+    fn cross_back(
+        &mut self,
+        account: u32,
+        publish: &Publish<'_>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Outcome {
+        let mut scratch = Vec::new();
+        let message = Message::from_publish(publish, &mut scratch);
+        let crossing = Crossing {
+            account,
+            message: &message,
+            depth: 0,
+        };
+        self.cross(crossing, &Origin::nobody(now), sink)
     }
 
     /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
@@ -379,8 +517,11 @@ impl<S: Sink> Round<'_, S> {
         }
     }
 
-    /// One member, chosen at random; the next ones in turn while one cannot take it.
-    fn one_of(&mut self, group: &Group, gone: Option<SubRef>, rng: &mut Rng) {
+    /// One member on this server, chosen at random; the next ones in turn while one cannot take it. False if none can.
+    fn one_of(&mut self, group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> bool {
+        if group.members.is_empty() {
+            return false;
+        }
         let start = rng.below(group.members.len());
         let (before, after) = group.members.split_at(start);
         for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
@@ -388,17 +529,144 @@ impl<S: Sink> Round<'_, S> {
                 if self.denials.hold(&[sub], self.message.subject()) {
                     continue;
                 }
-                return self.remote(
+                self.remote(
                     sub.worker,
                     To::Member {
                         sub,
                         group: &group.name,
                     },
                 );
+                return true;
             }
             if self.local(sub) {
-                return;
+                return true;
             }
+        }
+        false
+    }
+
+    /// Everyone that matches, other servers too: each of those gets one copy, whatever it is for. Each member of a queue
+    /// group is as likely as any other one, wherever it is.
+    #[cold]
+    fn everywhere(&mut self, matches: &Matches, rng: &mut Rng, picks: &mut Picks) {
+        self.each(&matches.plain);
+        picks.chosen.clear();
+        for (at, group) in matches.groups().iter().enumerate() {
+            let own = group.members.len();
+            let all = own.saturating_add(weight_of(group, None));
+            let is_own = own > 0 && rng.below(all) < own;
+            if is_own && self.one_of(group, None, rng) {
+                continue;
+            }
+            match choose(group, None, rng) {
+                Some(route) => picks.chosen.push((route, at)),
+                // Those here after all.
+                None if !is_own => drop(self.one_of(group, None, rng)),
+                None => {}
+            }
+        }
+        self.over_all(&matches.routes, matches, picks);
+    }
+
+    /// A copy for each of the `plain` links and for each that was picked for a group.
+    fn over_all(&mut self, plain: &[SubRef], matches: &Matches, picks: &mut Picks) {
+        let Picks { chosen, names } = picks;
+        if chosen.is_empty() {
+            for run in plain.chunk_by(|one, next| one.worker == next.worker) {
+                match run.first() {
+                    Some(first) if first.owner() != self.worker => {
+                        self.remote(first.owner(), To::Routes(run));
+                    }
+                    _ => run.iter().for_each(|&route| {
+                        self.over(route, b"");
+                    }),
+                }
+            }
+            return;
+        }
+        chosen.sort_unstable();
+        let mut left = chosen.as_slice();
+        let mut send = |round: &mut Self, route: SubRef, picked: &[(SubRef, usize)]| {
+            names.clear();
+            for group in picked
+                .iter()
+                .filter_map(|&(_, at)| matches.groups().get(at))
+            {
+                if !names.is_empty() {
+                    names.push(b' ');
+                }
+                names.extend_from_slice(&group.name);
+            }
+            if route.owner() == round.worker {
+                round.over(route, names);
+            } else if names.is_empty() {
+                round.remote(route.owner(), To::Routes(&[route]));
+            } else {
+                let groups = names.as_slice();
+                round.remote(route.owner(), To::Groups { route, groups });
+            }
+        };
+        for &route in plain {
+            while let Some(picked) = run_of(left).filter(|run| run[0].0 < route) {
+                send(self, picked[0].0, picked);
+                left = left.get(picked.len()..).unwrap_or_default();
+            }
+            let picked = run_of(left)
+                .filter(|run| run[0].0 == route)
+                .unwrap_or_default();
+            send(self, route, picked);
+            left = left.get(picked.len()..).unwrap_or_default();
+        }
+        while let Some(picked) = run_of(left) {
+            send(self, picked[0].0, picked);
+            left = left.get(picked.len()..).unwrap_or_default();
+        }
+    }
+
+    /// Whether a link, one of this worker's, took it.
+    fn over(&mut self, route: SubRef, groups: &[u8]) -> bool {
+        let (Some(link), Some(account)) = (
+            self.paths.links.get(route),
+            self.paths.broker.account(self.account),
+        ) else {
+            return false;
+        };
+        if self.paths.export.denies(self.message.subject()) {
+            return false;
+        }
+        let shown = link.carries.shown(&account.name);
+        let (headers, conn) = (link.headers, link.conn);
+        let sink = &mut self.sink;
+        let delivery = sink.deliver_routed(conn, shown, groups, headers, self.message);
+        self.filling |= delivery == Delivery::Filling;
+        self.reached |= delivery != Delivery::Refused;
+        delivery != Delivery::Refused
+    }
+
+    /// Another member for each of these groups: the one it was for is gone.
+    fn another(
+        &mut self,
+        names: &[&[u8]],
+        gone: SubRef,
+        (cache, broker): (&mut Cache, &Broker),
+        rng: &mut Rng,
+        picks: &mut Picks,
+    ) {
+        let Some(account) = broker.account(self.account) else {
+            return;
+        };
+        let subject = self.message.subject();
+        let matches = cache.find(account.index, subject, &account.trie, &account.generations);
+        picks.chosen.clear();
+        for (at, group) in matches.groups().iter().enumerate() {
+            if !names.contains(&group.name.as_slice()) || self.one_of(group, Some(gone), rng) {
+                continue;
+            }
+            let chosen = choose(group, Some(gone), rng).map(|route| (route, at));
+            picks.chosen.extend(chosen);
+        }
+        if !picks.chosen.is_empty() {
+            self.over_all(&[], matches, picks);
         }
     }
 
@@ -479,6 +747,7 @@ impl<S: Sink> Round<'_, S> {
             now: self.now,
             ended: self.ended,
             met: self.met,
+            paths: self.paths,
             sink: self.sink,
             reached: false,
             filling: false,
@@ -502,7 +771,59 @@ impl<S: Sink> Round<'_, S> {
         // One that was chosen from a group is not among those that will not take it.
         self.reached |= match to {
             To::Each(subs) => !self.denials.hold(subs, self.message.subject()),
-            To::Member { .. } => true,
+            To::Member { .. } | To::Routes(_) | To::Groups { .. } => true,
         };
+    }
+}
+
+/// Members of a group on other servers, but for one.
+fn weight_of(group: &Group, gone: Option<SubRef>) -> usize {
+    let others = group
+        .remote
+        .iter()
+        .filter(|&&(route, _)| Some(route) != gone);
+    others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
+}
+
+/// Another server, as likely as it has members of the group; none if no other one has any.
+fn choose(group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> Option<SubRef> {
+    let all = weight_of(group, gone);
+    if all == 0 {
+        return None;
+    }
+    let mut at = rng.below(all);
+    let mut others = group
+        .remote
+        .iter()
+        .filter(|&&(route, _)| Some(route) != gone);
+    let is_it = |&&(_, weight): &&(SubRef, u32)| {
+        let found = at < weight as usize;
+        at = at.saturating_sub(weight as usize);
+        found
+    };
+    others.find(is_it).map(|&(route, _)| route)
+}
+
+/// Those at the front that have the same link.
+fn run_of(picked: &[(SubRef, usize)]) -> Option<&[(SubRef, usize)]> {
+    picked.chunk_by(|one, next| one.0 == next.0).next()
+}
+
+/// The message as it is delivered. A stored one that another server sends to where it is to be delivered brings its own
+/// subject with it, in the reply: `$JS.ACK.….@subject`.
+#[inline]
+fn inner_publish<'a>(publish: &Publish<'a>) -> Publish<'a> {
+    if !publish.reply.starts_with(b"$JS.ACK.") {
+        return *publish;
+    }
+    let Some(at) = memchr::memchr(b'@', publish.reply) else {
+        return *publish;
+    };
+    let (reply, subject) = publish.reply.split_at(at);
+    Publish {
+        subject: subject.get(1..).unwrap_or_default(),
+        reply,
+        line: None,
+        ..*publish
     }
 }

@@ -144,7 +144,10 @@ impl Engine {
     fn open(&mut self, way: WayBack) -> Vec<u8> {
         if let Some((wildcard, sub)) = self.replies.introduce(way.service, self.worker) {
             if let Some(account) = self.broker.account(way.service) {
-                account.subscribe(&wildcard, None, sub);
+                let standing = account.subscribe(&wildcard, None, sub);
+                if standing.is_news && self.broker.routes.count() > 0 {
+                    self.news.push(account.index, &wildcard, None);
+                }
             }
         }
         let mut name = Vec::new();

@@ -10,10 +10,6 @@ use crate::sublist::SubRef;
 impl Engine {
     /// Goes over, with one peer, to what the accounts share and map in another configuration.
     pub fn replan(&mut self, peer: &mut Peer) {
-        #[expect(
-            irrefutable_let_patterns,
-            reason = "clients are not the only role for long"
-        )]
         let Peer::Client(peer) = peer else { return };
         peer.maybe_mapped = true;
         let Some(account) = self.broker.account(peer.account).cloned() else {
@@ -50,8 +46,11 @@ impl Engine {
             let queue = subscription.queue.clone();
             let shadows = &mut self.subscriptions.shadows;
             let shadow = shadows.cast(sub, home, import.account, &import.renaming);
-            let node = account.subscribe(&wanted, queue.as_deref(), shadow);
-            self.subscriptions.shadows.place(shadow, node);
+            let standing = account.subscribe(&wanted, queue.as_deref(), shadow);
+            self.subscriptions.shadows.place(shadow, standing.node);
+            if standing.is_news && self.broker.routes.count() > 0 {
+                self.news.push(account.index, &wanted, queue.as_deref());
+            }
         }
     }
 
@@ -68,7 +67,10 @@ impl Engine {
     pub(super) fn end_shadows(&mut self, sub: SubRef, queue: Option<&[u8]>) {
         for (shadow, gone) in self.subscriptions.shadows.lift(sub) {
             if let (Some(account), Some(node)) = (self.broker.account(gone.account), gone.node) {
-                account.unsubscribe(node, queue, shadow, &mut self.scratch);
+                let is_news = account.unsubscribe(node, queue, shadow, &mut self.scratch);
+                if is_news && self.broker.routes.count() > 0 {
+                    self.news.push(account.index, &self.scratch, queue);
+                }
             }
         }
     }

@@ -16,10 +16,10 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::addresses::{Network, Place};
-use super::mailbox::{Command, Settings};
+use super::cluster::{self, Cluster};
+use super::mailbox::{Arrival, Command, Settings};
 use super::monitor::{Monitor, MonitorListeners};
 use super::shared::Shared;
-use crate::config::options::Options;
 use crate::id;
 use crate::limits;
 use crate::log::{error, info, warn};
@@ -74,14 +74,13 @@ impl Listener {
     /// # Errors
     ///
     /// What the system says of the last one.
-    pub fn bind(options: &Options) -> io::Result<Listener> {
-        let host = options.host.as_str();
+    pub fn bind(host: &str, port: u16) -> io::Result<Listener> {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
         let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "no address");
-        for addr in (bare, options.port).to_socket_addrs()? {
+        for addr in (bare, port).to_socket_addrs()? {
             match TcpListener::bind(addr) {
                 Ok(listener) => return Ok(Listener(listener)),
                 Err(error) => last = error,
@@ -152,6 +151,12 @@ impl Control {
         let _ = is_done.recv();
     }
 
+    /// Has the control thread look for something to do.
+    pub(super) fn wake(&self) {
+        // It may have ended already.
+        let _ = self.waker.wake();
+    }
+
     fn orders(&self) -> MutexGuard<'_, Vec<(Order, Sender<()>)>> {
         self.orders.lock().expect("no thread panics and lives on")
     }
@@ -162,6 +167,8 @@ pub struct Acceptor {
     poll: Poll,
     /// Absent once nobody is to be accepted any more.
     listener: Option<TcpListener>,
+    /// The cluster, if this server is to be in one.
+    cluster: Option<Cluster>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     settings: Arc<Settings>,
@@ -213,6 +220,7 @@ impl Acceptor {
         let mut acceptor = Acceptor {
             poll,
             listener: Some(listener),
+            cluster: None,
             shared,
             control: Arc::clone(&control),
             settings,
@@ -224,8 +232,22 @@ impl Acceptor {
             exhausted: false,
             monitor,
         };
+        acceptor.shared.desk.open(Arc::clone(&control));
         acceptor.limit_connections();
         Ok((acceptor, control))
+    }
+
+    /// Has it look after a cluster with this name, whose servers come to `listener`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses what that needs.
+    pub fn join_cluster(&mut self, listener: Listener, name: String) -> io::Result<()> {
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let registry = self.poll.registry();
+        let cluster = Cluster::new(listener.0, name, shared, settings, registry)?;
+        self.cluster = Some(cluster);
+        Ok(())
     }
 
     /// Accepts until the server stops.
@@ -237,7 +259,7 @@ impl Acceptor {
         let mut events = Events::with_capacity(64);
         let mut next_beat = Instant::now();
         while !self.control.stopping.load(Ordering::SeqCst) {
-            let timeout = self.heartbeat.as_mut().map(|heartbeat| {
+            let beat_in = self.heartbeat.as_mut().map(|heartbeat| {
                 let now = Instant::now();
                 if next_beat <= now {
                     next_beat = now + beat(heartbeat, &self.shared);
@@ -246,7 +268,9 @@ impl Acceptor {
             });
             let due = self.monitor.next_deadline();
             let due = due.map(|at| at.saturating_duration_since(Instant::now()));
-            let timeout = timeout.into_iter().chain(due).min();
+            let cluster_at = self.cluster.as_ref().and_then(Cluster::next);
+            let cluster_in = cluster_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = [beat_in, cluster_in, due].into_iter().flatten().min();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     panic!("cannot poll: {error}")
@@ -259,6 +283,7 @@ impl Acceptor {
             for event in &events {
                 self.monitor.on_event(event, self.poll.registry());
             }
+            self.look_after_cluster(&events);
             self.obey();
             self.serve_monitor();
         }
@@ -276,6 +301,21 @@ impl Acceptor {
         self.monitor.tick(Instant::now());
     }
 
+    fn look_after_cluster(&mut self, events: &Events) {
+        let Some(cluster) = &mut self.cluster else {
+            return;
+        };
+        for event in events {
+            if event.token() == cluster::LISTENER {
+                // An error is a peer that was gone before it was accepted, or a lack that may pass.
+                while matches!(cluster.accept(&mut self.last_id), Ok(true)) {}
+            } else if event.token().0 >= cluster::DIALS {
+                cluster.on_writable(event.token());
+            }
+        }
+        cluster.tick(self.poll.registry(), &mut self.last_id);
+    }
+
     fn obey(&mut self) {
         let orders = mem::take(&mut *self.control.orders());
         for (order, done) in orders {
@@ -286,6 +326,12 @@ impl Acceptor {
                 }
                 Order::Settings(settings) => {
                     self.monitor.set_settings(Arc::clone(&settings));
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.go_over(Arc::clone(&settings));
+                        if settings.info.lame_duck && !self.settings.info.lame_duck {
+                            cluster.announce_lame_duck();
+                        }
+                    }
                     let old = mem::replace(&mut self.settings, settings);
                     let now = self.settings.options.max_connections;
                     if old.options.max_connections != now {
@@ -380,7 +426,7 @@ impl Acceptor {
         self.shared.connections[worker].fetch_add(1, Ordering::Relaxed);
         self.shared.mailboxes[worker].command(Command::Adopt {
             socket,
-            session,
+            session: Arrival::Client(session),
             refuse,
             place: admitted.ok().flatten(),
         });

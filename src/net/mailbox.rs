@@ -14,14 +14,14 @@ use mio::{Poll, Token, Waker};
 use super::acceptor::Control;
 use super::addresses::Place;
 use super::tls::TlsContexts;
-use crate::broker::Broker;
+use crate::broker::{Broker, Mark};
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
 use crate::limits;
 use crate::monitor::snapshot::{Answer, Question};
 use crate::proto::encode::{Message, Parts};
 use crate::proto::info::ServerInfo;
-use crate::session::{Authenticator, Client, CloseReason, Verdict};
+use crate::session::{Authenticator, Client, CloseReason, ClusterFacts, Route, Verdict};
 use crate::sublist::SubRef;
 
 /// A connection of some worker, as others may name it.
@@ -85,7 +85,7 @@ pub enum Command {
         /// Its socket, not registered anywhere.
         socket: TcpStream,
         /// Its fresh session.
-        session: Box<Client>,
+        session: Arrival,
         /// Greet it, and then end it for this reason.
         refuse: Option<CloseReason>,
         /// Where it is counted, if its address has limits.
@@ -125,8 +125,37 @@ pub enum Command {
     },
     /// Show that it still takes its turns.
     Beat,
+    /// Another server is part of the cluster now.
+    Admit(Origin),
+    /// Tell another server something, or end the connection to it, or both.
+    Route {
+        /// The connection.
+        origin: Origin,
+        /// Whole lines.
+        line: Vec<u8>,
+        /// Why to end it, if it is to end.
+        end: Option<CloseReason>,
+    },
+    /// From now on this is what the server says of itself to others of its cluster.
+    Facts {
+        /// What it says.
+        facts: Arc<ClusterFacts>,
+        /// Tell the clients, by an INFO, where they can connect.
+        inform: bool,
+        /// Tell the other servers, by an INFO, and all interest anew.
+        tell: bool,
+    },
     /// Write what is queued, and end.
     Stop,
+}
+
+/// Who has come.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A client.
+    Client(Box<Client>),
+    /// Another server, dialled or not.
+    Route(Box<Route>),
 }
 
 /// Messages for one worker.
@@ -136,6 +165,9 @@ pub struct Batch {
     bytes: Vec<u8>,
     parcels: Vec<Parcel>,
     subs: Vec<SubRef>,
+    /// Changes of interest, which come before all messages.
+    marks: Vec<Noted>,
+    mark_bytes: Vec<u8>,
     /// Bytes in it, shared ones included.
     weight: usize,
     /// Who waits for it to be worked off.
@@ -153,16 +185,34 @@ struct Parcel {
     /// The message, if it is too large to copy.
     shared: Option<Arc<[u8]>>,
     parts: Parts,
-    /// A queue group's name; absent for plain subscriptions.
-    group_len: Option<usize>,
+    kind: Kind,
+    /// Bytes of the names of queue groups.
+    group_len: usize,
     subs: usize,
+}
+
+/// The kinds of addressees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Each,
+    Member,
+    Routes,
+    Groups,
+}
+
+/// A change of interest; its bytes are in the batch.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    account: u32,
+    subject_len: usize,
+    queue_len: Option<usize>,
 }
 
 impl Batch {
     /// Whether there is nothing to hand over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parcels.is_empty() && self.waiting.is_empty()
+        self.parcels.is_empty() && self.waiting.is_empty() && self.marks.is_empty()
     }
 
     /// Bytes in it.
@@ -179,11 +229,13 @@ impl Batch {
         if shared.is_none() {
             self.bytes.extend_from_slice(message.line());
         }
-        let (subs, group) = match &letter.to {
-            To::Each(subs) => (*subs, None),
-            To::Member { sub, group } => (std::slice::from_ref(sub), Some(*group)),
+        let (kind, subs, group) = match &letter.to {
+            To::Each(subs) => (Kind::Each, *subs, &[][..]),
+            To::Member { sub, group } => (Kind::Member, std::slice::from_ref(sub), *group),
+            To::Routes(routes) => (Kind::Routes, *routes, &[][..]),
+            To::Groups { route, groups } => (Kind::Groups, std::slice::from_ref(route), *groups),
         };
-        self.bytes.extend_from_slice(group.unwrap_or_default());
+        self.bytes.extend_from_slice(group);
         self.subs.extend_from_slice(subs);
         self.weight += message.line().len() + size_of_val(subs);
         self.parcels.push(Parcel {
@@ -198,9 +250,37 @@ impl Batch {
             },
             shared,
             parts: message.parts(),
-            group_len: group.map(<[u8]>::len),
+            kind,
+            group_len: group.len(),
             subs: subs.len(),
         });
+    }
+
+    /// Adds a change of interest.
+    pub fn push_mark(&mut self, mark: &Mark<'_>) {
+        self.mark_bytes.extend_from_slice(mark.subject);
+        self.mark_bytes
+            .extend_from_slice(mark.queue.unwrap_or_default());
+        self.weight += mark.subject.len() + size_of::<Noted>();
+        self.marks.push(Noted {
+            account: mark.account,
+            subject_len: mark.subject.len(),
+            queue_len: mark.queue.map(<[u8]>::len),
+        });
+    }
+
+    /// Gives each change of interest.
+    pub fn for_each_mark(&self, mut read: impl FnMut(&Mark<'_>)) {
+        let mut bytes = self.mark_bytes.as_slice();
+        for noted in &self.marks {
+            let subject = take(&mut bytes, noted.subject_len);
+            let queue = noted.queue_len.map(|len| take(&mut bytes, len));
+            read(&Mark {
+                account: noted.account,
+                subject,
+                queue,
+            });
+        }
     }
 
     /// Asks for word when the receiver has worked it off.
@@ -221,15 +301,20 @@ impl Batch {
         let (mut bytes, mut subs) = (self.bytes.as_slice(), self.subs.as_slice());
         for parcel in &self.parcels {
             let copied = take(&mut bytes, parcel.line_len);
-            let group = take(&mut bytes, parcel.group_len.unwrap_or(0));
+            let group = take(&mut bytes, parcel.group_len);
             let own = take(&mut subs, parcel.subs);
             let line = parcel.shared.as_deref().unwrap_or(copied);
             let mut message = Message::new(line, parcel.parts);
             if let Some(shared) = &parcel.shared {
                 message = message.sharing(shared);
             }
-            let to = match (parcel.group_len, own.first()) {
-                (Some(_), Some(&sub)) => To::Member { sub, group },
+            let to = match (parcel.kind, own.first()) {
+                (Kind::Member, Some(&sub)) => To::Member { sub, group },
+                (Kind::Groups, Some(&route)) => To::Groups {
+                    route,
+                    groups: group,
+                },
+                (Kind::Routes, _) => To::Routes(own),
                 _ => To::Each(own),
             };
             read(
@@ -253,6 +338,8 @@ impl Batch {
         self.bytes.clear();
         self.parcels.clear();
         self.subs.clear();
+        self.marks.clear();
+        self.mark_bytes.clear();
         self.waiting.clear();
         self.weight = 0;
     }

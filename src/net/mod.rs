@@ -5,6 +5,7 @@
 
 pub mod acceptor;
 mod addresses;
+pub mod cluster;
 pub mod interfaces;
 pub mod mailbox;
 pub mod monitor;

@@ -89,11 +89,14 @@ impl Chunk {
 pub(super) struct Label {
     pub(super) addr: SocketAddr,
     pub(super) id: u64,
+    /// Whether the peer is another server.
+    pub(super) is_route: bool,
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} - cid:{}", self.addr, self.id)
+        let kind = if self.is_route { "rid" } else { "cid" };
+        write!(f, "{} - {kind}:{}", self.addr, self.id)
     }
 }
 
@@ -213,10 +216,25 @@ impl Outlet {
         let body = message.body().len().saturating_sub(2);
         let headers_left_out = if headers { 0 } else { message.header_len() };
         self.count(body.saturating_sub(headers_left_out), pool);
+        let head_len_max = message.head_len_max(sid);
+        self.push_headed(message, head_len_max, pool, |tail| {
+            message.head(sid, headers, tail)
+        });
+    }
+
+    /// Queues a message, of which `head` writes what is not in its line as it is, and gives the rest.
+    #[inline]
+    pub(super) fn push_headed<'m>(
+        &mut self,
+        message: &Message<'m>,
+        head_len_max: usize,
+        pool: &mut Pool,
+        head: impl FnOnce(&mut Vec<u8>) -> &'m [u8],
+    ) {
         let whole = message.line().len() < limits::SHARE_BYTES_MIN;
         let body_len = if whole { message.body().len() } else { 0 };
-        let before = self.reserve(message.head_len_max(sid) + body_len, pool);
-        let rest = message.head(sid, headers, &mut self.tail);
+        let before = self.reserve(head_len_max + body_len, pool);
+        let rest = head(&mut self.tail);
         if whole {
             self.tail.extend_from_slice(rest);
             self.pending += self.tail.len() - before;
@@ -232,7 +250,7 @@ impl Outlet {
     }
 
     #[inline]
-    fn count(&mut self, bytes: usize, pool: &mut Pool) {
+    pub(super) fn count(&mut self, bytes: usize, pool: &mut Pool) {
         let one = Traffic {
             msgs: 1,
             bytes: bytes as u64,

@@ -12,17 +12,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cluster::Happening;
 use super::mailbox::{Batch, Command, Origin, Settings};
 use super::outlet::{Outlet, Pool};
 use super::shared::Shared;
 use super::trace;
+use crate::broker::Mark;
 use crate::engine::{Delivery, Letter, Sink};
 use crate::limits;
 use crate::log::{error, info};
 use crate::proto::encode::Message;
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
-use crate::session::{Client, CloseReason, Violation};
+use crate::proto::route::{self, RouteFrame};
+use crate::session::{Client, CloseReason, Route, RouteEvent, Violation};
 
 /// See the module's documentation.
 pub(super) struct Outlets {
@@ -252,7 +255,8 @@ impl Outlets {
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
-        if outlet.pending() > max {
+        // Another server's queue has what all clients there are to get, and their interest: it has no such limit.
+        if outlet.pending() > max && !outlet.label.is_route {
             outlet.lose(&mut self.pool);
             self.doom(conn, CloseReason::SlowConsumerPending);
             return Delivery::Refused;
@@ -349,6 +353,60 @@ impl Sink for Outlets {
         }
     }
 
+    #[inline]
+    fn deliver_routed(
+        &mut self,
+        conn: u32,
+        account: Option<&[u8]>,
+        groups: &[u8],
+        headers: bool,
+        message: &Message<'_>,
+    ) -> Delivery {
+        let crowded_at = self.crowded_at();
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return Delivery::Refused;
+        };
+        if outlet.closing {
+            return Delivery::Refused;
+        }
+        let before = outlet.pending();
+        let body = message.body().len().saturating_sub(2);
+        let headers_left_out = if headers { 0 } else { message.header_len() };
+        outlet.count(body.saturating_sub(headers_left_out), &mut self.pool);
+        let head_len_max = route::message_head_len_max(account, message, groups);
+        outlet.push_headed(message, head_len_max, &mut self.pool, |tail| {
+            route::message_head(account, message, groups, headers, tail)
+        });
+        let pending = outlet.pending();
+        if !outlet.listed {
+            outlet.listed = true;
+            self.listed.push(conn);
+        }
+        if self.tracing {
+            let label = self
+                .get(conn)
+                .map(|outlet| outlet.label.to_string())
+                .unwrap_or_default();
+            let (log, options) = (&self.shared.log, &self.settings.options);
+            trace::routed(log, &label, (account, groups, headers), message, options);
+        }
+        self.produced += pending - before;
+        if self.produced > self.turn_bytes() {
+            self.flush_all();
+        }
+        if pending > crowded_at {
+            self.crowded(conn)
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    fn announce(&mut self, mark: &Mark<'_>, worker: u16) {
+        if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+            batch.push_mark(mark);
+        }
+    }
+
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
         let at = usize::from(worker);
         let (Some(batch), Some(mailbox)) =
@@ -384,6 +442,26 @@ impl Sink for Outlets {
         if self.tracing {
             self.on_frame(session, &Frame::Publish(*publish));
         }
+    }
+
+    fn on_route_frame(&mut self, session: &Route, frame: &RouteFrame<'_>) {
+        if self.tracing {
+            trace::inbound_routed(&self.shared.log, session, frame, &self.settings.options);
+        }
+    }
+
+    fn on_route_event(&mut self, conn: u32, event: RouteEvent) {
+        let serial = self.get(conn).map(|outlet| outlet.serial);
+        let origin = Origin {
+            worker: self.worker,
+            conn,
+            serial: serial.unwrap_or_default(),
+        };
+        self.shared.desk.post(Happening::Event(origin, event));
+    }
+
+    fn on_trouble(&mut self, session: &Route, trouble: &str) {
+        error!(self.shared.log, "{session} - {trouble}");
     }
 
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::addresses::{Addresses, Place};
+use super::cluster::Desk;
 use super::mailbox::{Command, Mailbox};
 use super::pulse::Pulse;
 use super::tls::HandshakeRate;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub epoch: Instant,
     /// Connections that closed, until the control thread takes them.
     pub closed: Closed,
+    /// What happens on routes.
+    pub desk: Desk,
     /// Checks passwords.
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.

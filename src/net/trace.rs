@@ -4,7 +4,8 @@ use crate::config::options::Options;
 use crate::log::{Logger, quote, redact_connect, trace};
 use crate::proto::encode::Message;
 use crate::proto::frame::Frame;
-use crate::session::Client;
+use crate::proto::route::{self, RouteFrame};
+use crate::session::{Client, Route};
 
 /// Logs an operation that came in.
 pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options: &Options) {
@@ -99,13 +100,97 @@ pub(super) fn delivered(
     }
 }
 
+/// Logs an operation that came from another server.
+pub(super) fn inbound_routed(
+    log: &Logger,
+    session: &Route,
+    frame: &RouteFrame<'_>,
+    options: &Options,
+) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let words = |words: &[Option<&[u8]>]| {
+        let words: Vec<String> = words.iter().flatten().map(|word| text(word)).collect();
+        words.join(" ")
+    };
+    let line = match *frame {
+        RouteFrame::Connect(json) => format!("CONNECT {}", redact_connect(json)),
+        RouteFrame::Info(json) => format!("INFO {}", text(json)),
+        RouteFrame::Interest {
+            account,
+            subject,
+            queue,
+        } => {
+            let weight = queue.map(|(_, weight)| weight.to_string());
+            let weight = weight.as_deref().map(str::as_bytes);
+            let queue = queue.map(|(name, _)| name);
+            format!("RS+ {}", words(&[account, Some(subject), queue, weight]))
+        }
+        RouteFrame::NoInterest {
+            account,
+            subject,
+            queue,
+        } => format!("RS- {}", words(&[account, Some(subject), queue])),
+        RouteFrame::Message(ref message) => {
+            let publish = &message.publish;
+            let has_headers = publish.header_len > 0;
+            let verb = if has_headers { "HMSG" } else { "RMSG" };
+            let named = |bytes| Some(bytes).filter(|bytes: &&[u8]| !bytes.is_empty());
+            let mark: &[u8] = if publish.reply.is_empty() { b"|" } else { b"+" };
+            let groups = named(message.groups);
+            let mark = groups.map(|_| mark);
+            let (subject, reply) = (Some(publish.subject), named(publish.reply));
+            let sizes = Some(publish.sizes);
+            let account = message.account;
+            format!(
+                "{verb} {}",
+                words(&[account, subject, mark, reply, groups, sizes])
+            )
+        }
+        RouteFrame::Ping => "PING".into(),
+        RouteFrame::Pong => "PONG".into(),
+        RouteFrame::Ok => "OK".into(),
+        RouteFrame::Err(error) => format!("-ERR {}", text(error)),
+        RouteFrame::Account => "A".into(),
+    };
+    trace!(log, "{session} - <<- [{line}]");
+    if let RouteFrame::Message(message) = frame {
+        let (body, header_len) = (message.publish.body, message.publish.header_len);
+        if let Some(shown) = payload(body, header_len, options) {
+            trace!(log, "{session} - <<- MSG_PAYLOAD: [{shown}]");
+        }
+    }
+}
+
+/// Logs a message that went to another server.
+pub(super) fn routed(
+    log: &Logger,
+    to: &str,
+    (account, groups, headers): (Option<&[u8]>, &[u8], bool),
+    message: &Message<'_>,
+    options: &Options,
+) {
+    let mut bytes = Vec::new();
+    let rest = route::message_head(account, message, groups, headers, &mut bytes);
+    bytes.extend_from_slice(rest);
+    let line = bytes.split(|&byte| byte == b'\r').next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    trace!(log, "{to} - ->> [{line}]");
+    if let Some(shown) = payload(message.body(), message.header_len(), options) {
+        trace!(log, "{to} - ->> MSG_PAYLOAD: [{shown}]");
+    }
+}
+
 /// Logs lines that were written to a peer for itself alone.
 pub(super) fn answered(log: &Logger, session: &str, bytes: &[u8]) {
     for line in bytes
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())
     {
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = match line.strip_prefix(b"CONNECT ") {
+            Some(json) => format!("CONNECT {}", redact_connect(json)),
+            None => String::from_utf8_lossy(line).into_owned(),
+        };
         let line = line.trim_end().trim_start_matches('+');
         trace!(
             log,

@@ -32,6 +32,8 @@ pub mod text {
     pub const SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
     /// A subject that one cannot subscribe to.
     pub const SUBJECT: &str = "Invalid Subject";
+    /// A client on the port for routes.
+    pub const ROUTE_PORT: &str = "attempted to connect to route port";
     /// A subject that a pedantic client should not publish to.
     pub const PUBLISH_SUBJECT: &str = "Invalid Publish Subject";
     /// Too many TLS handshakes a second.

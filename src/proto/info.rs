@@ -110,20 +110,20 @@ impl ServerInfo {
 }
 
 /// Writes the members of an object in the order of the calls.
-struct Object<'s>(&'s mut String);
+pub(super) struct Object<'s>(pub(super) &'s mut String);
 
 impl Object<'_> {
-    fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
+    pub(super) fn raw(&mut self, key: &str, value: impl std::fmt::Display) {
         let comma = if self.0.is_empty() { "" } else { "," };
         // Writing to a String cannot fail.
         let _ = write!(self.0, "{comma}\"{key}\":{value}");
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    pub(super) fn text(&mut self, key: &str, value: &str) {
         self.raw(key, serde_json::Value::from(value));
     }
 
-    fn flag(&mut self, key: &str, value: bool) {
+    pub(super) fn flag(&mut self, key: &str, value: bool) {
         if value {
             self.raw(key, true);
         }

@@ -9,3 +9,4 @@ pub mod frame;
 pub mod headers;
 pub mod info;
 pub mod parser;
+pub mod route;

@@ -268,6 +268,17 @@ fn quick_publish<'a>(buf: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, usi
         [b'H', b'P', b'U', b'B', b' ', line @ ..] if limits.headers => (true, line),
         _ => return None,
     };
+    let (publish, len) = quick_message(line, with_headers, limits)?;
+    Some((publish, buf.len() - line.len() + len))
+}
+
+/// The same from the subject on, and its length up to there.
+#[inline]
+pub(super) fn quick_message<'a>(
+    line: &'a [u8],
+    with_headers: bool,
+    limits: &Limits,
+) -> Option<(Publish<'a>, usize)> {
     let subject_len = word_len(line)?;
     let arguments = line.get(subject_len + 1..)?;
     let (mut reply_len, mut sizes_at) = (0, 0);
@@ -306,13 +317,12 @@ fn quick_publish<'a>(buf: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, usi
         header_len,
         line: line.get(..subject_len + 1 + rest.len()),
     };
-    let verb_len = buf.len() - line.len();
-    Some((publish, verb_len + subject_len + 1 + rest.len()))
+    Some((publish, subject_len + 1 + rest.len()))
 }
 
 /// Bytes up to a single space; `None` if another control character comes first, or none.
 #[inline]
-fn word_len(text: &[u8]) -> Option<usize> {
+pub(super) fn word_len(text: &[u8]) -> Option<usize> {
     let mut len = 0;
     // Eight bytes at a time: the top bit of each byte that is a blank or below; the first of them is exact.
     while let Some(eight) = text.get(len..)?.first_chunk() {
@@ -357,11 +367,11 @@ fn more(consumed: usize) -> Step<'static> {
     }
 }
 
-fn unknown(at: &[u8]) -> ParseError {
+pub(super) fn unknown(at: &[u8]) -> ParseError {
     ParseError::UnknownOperation(at.iter().take(QUOTED_MAX).copied().collect())
 }
 
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
@@ -391,7 +401,11 @@ fn recognise(buf: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
 }
 
 /// Where the LF is, if it has come; an error as soon as the arguments are too long, LF or not.
-fn line_end(args: &[u8], scanned: usize, limit: usize) -> Result<Option<usize>, ParseError> {
+pub(super) fn line_end(
+    args: &[u8],
+    scanned: usize,
+    limit: usize,
+) -> Result<Option<usize>, ParseError> {
     let too_long = || ParseError::ControlLine { limit };
     // CR and LF do not count, so the LF of a line at the limit is at `limit + 1` at the latest.
     let window = args.get(..limit.saturating_add(2)).unwrap_or(args);
@@ -439,7 +453,7 @@ fn slice(bytes: &[u8], (at, len): (usize, usize)) -> &[u8] {
 }
 
 /// A size: one to nine decimal digits.
-fn size(text: &[u8]) -> Option<u32> {
+pub(super) fn size(text: &[u8]) -> Option<u32> {
     if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
         return None;
     }

@@ -26,6 +26,13 @@ pub enum ServerError {
         /// What the system says.
         cause: io::Error,
     },
+    /// The same for the port of routes.
+    ListenForRoutes {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The log cannot be opened.
     Log(LogError),
     /// A file that was asked for cannot be written.
@@ -58,6 +65,13 @@ impl fmt::Display for ServerError {
                 write!(
                     f,
                     "Can't start monitoring: can't listen to the monitor port: listen tcp {addr}: bind: {}",
+                    cause(error)
+                )
+            }
+            ServerError::ListenForRoutes { port, cause: error } => {
+                write!(
+                    f,
+                    "Error listening on router port: {port} - {}",
                     cause(error)
                 )
             }

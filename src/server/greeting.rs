@@ -1,5 +1,6 @@
 //! What the log says of a server that starts.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::{Setup, missing};
@@ -85,6 +86,23 @@ pub(super) fn announce_tls(log: &Logger, options: &Options) {
     if tls.verify && options.takes_plain_clients() && is_open {
         let text = "clients without TLS are let in without a certificate";
         warn!(log, "allow_non_tls beside verify: {text}");
+    }
+}
+
+/// Logs which cluster this is, and where its servers connect.
+pub(super) fn announce_cluster(log: &Logger, options: &Options, addr: SocketAddr, name: &str) {
+    info!(log, "Cluster name is {name}");
+    let cluster = &options.cluster;
+    if cluster.name.is_none() {
+        warn!(
+            log,
+            "Cluster name was dynamically generated, consider setting one"
+        );
+    }
+    info!(log, "Listening for route connections on {addr}");
+    if cluster.tls.as_ref().is_some_and(|tls| tls.insecure) {
+        let text = "TLS certificate chain and hostname of solicited routes will not be verified.";
+        warn!(log, "{text} DO NOT USE IN PRODUCTION!");
     }
 }
 

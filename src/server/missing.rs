@@ -16,14 +16,11 @@ pub(super) fn without_effect(options: &Options) -> Vec<String> {
             }
         )
     };
-    let asked = [
-        (
-            "latency",
-            "measures of services",
-            exports.into_iter().any(has_latency),
-        ),
-        ("cluster", "clustering", options.cluster.port.is_some()),
-    ];
+    let asked = [(
+        "latency",
+        "measures of services",
+        exports.into_iter().any(has_latency),
+    )];
     let asked = asked.iter().filter(|(.., is_asked)| *is_asked);
     asked
         .map(|(option, what, _)| {

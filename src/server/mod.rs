@@ -28,6 +28,7 @@ use crate::id;
 use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
+use crate::net::cluster::Desk;
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::monitor::MonitorListeners;
 use crate::net::pulse::Pulse;
@@ -48,6 +49,7 @@ pub use error::{ReloadError, ServerError};
 pub struct Server {
     addr: SocketAddr,
     monitor_addrs: MonitorAddrs,
+    route_addr: Option<SocketAddr>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     state: Arc<Mutex<State>>,
@@ -151,6 +153,7 @@ impl Server {
         let monitor_addrs = monitors.addrs();
         let listener = listen(&options)?;
         let addr = listener.local_addr()?;
+        let routes = listen_for_routes(&options)?;
         let descriptors = raise_descriptor_limit();
         let workers = options.workers.unwrap_or_else(default_workers);
         let mailboxes: Vec<_> = (0..workers)
@@ -171,6 +174,7 @@ impl Server {
             address_refusals: AtomicUsize::new(0),
             tls_rate: HandshakeRate::default(),
             pulse: Pulse::new(workers),
+            desk: Desk::default(),
             verifier: Verifier::default(),
             buffered: AtomicUsize::new(0),
         });
@@ -190,7 +194,7 @@ impl Server {
             digest,
             loaded: Instant::now(),
         });
-        let (acceptor, control) = Acceptor::new(
+        let (mut acceptor, control) = Acceptor::new(
             listener,
             monitors,
             Arc::clone(&shared),
@@ -198,6 +202,10 @@ impl Server {
             descriptors,
             heartbeat,
         )?;
+        let cluster = match routes {
+            Some(listener) => Some(join(&mut acceptor, listener, &settings.options)?),
+            None => None,
+        };
         let state = State {
             settings: Arc::clone(&settings),
             files,
@@ -206,6 +214,7 @@ impl Server {
         let mut server = Server {
             addr,
             monitor_addrs,
+            route_addr: cluster.as_ref().map(|(addr, _)| *addr),
             shared,
             control,
             state: Arc::new(Mutex::new(state)),
@@ -223,6 +232,9 @@ impl Server {
         info!(log, "Listening for client connections on {addr}");
         greeting::announce_tls(log, &settings.options);
         info!(log, "Server is ready");
+        if let Some((addr, name)) = &cluster {
+            greeting::announce_cluster(log, &settings.options, *addr, name);
+        }
         if let Some(dir) = &ports_file_dir {
             lock(&server.state)
                 .files
@@ -248,6 +260,18 @@ impl Server {
     #[must_use]
     pub fn monitor_addrs(&self) -> MonitorAddrs {
         self.monitor_addrs
+    }
+
+    /// The address that other servers of the cluster connect to, if this one is in a cluster.
+    #[must_use]
+    pub fn route_addr(&self) -> Option<SocketAddr> {
+        self.route_addr
+    }
+
+    /// Connections to other servers that are part of the cluster.
+    #[must_use]
+    pub fn routes(&self) -> usize {
+        lock(&self.state).settings.broker.routes.count()
     }
 
     /// The log, to change its levels or to write to it.
@@ -400,7 +424,7 @@ fn check(options: &Options) -> Result<(), ServerError> {
 }
 
 fn listen(options: &Options) -> Result<Listener, ServerError> {
-    Listener::bind(options).map_err(|cause| {
+    Listener::bind(&options.host, options.port).map_err(|cause| {
         let addr = with_port(&options.host, options.port);
         ServerError::Listen { addr, cause }
     })
@@ -442,6 +466,32 @@ fn with_port(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
+}
+
+/// The socket for other servers, if there is to be a cluster.
+fn listen_for_routes(options: &Options) -> Result<Option<Listener>, ServerError> {
+    let Some(port) = options.cluster.port else {
+        return Ok(None);
+    };
+    let listener = Listener::bind(&options.cluster.host, port);
+    let listener = listener.map_err(|cause| ServerError::ListenForRoutes { port, cause });
+    listener.map(Some)
+}
+
+/// Has the control thread look after a cluster; gives its address and its name, made up if it has none.
+fn join(
+    acceptor: &mut Acceptor,
+    listener: Listener,
+    options: &Options,
+) -> Result<(SocketAddr, String), ServerError> {
+    let addr = listener.local_addr()?;
+    let name = options
+        .cluster
+        .name
+        .clone()
+        .unwrap_or_else(id::cluster_name);
+    acceptor.join_cluster(listener, name.clone())?;
+    Ok((addr, name))
 }
 
 fn default_workers() -> usize {

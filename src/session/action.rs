@@ -232,6 +232,18 @@ pub enum CloseReason {
     NoResponders,
     /// No TLS session came about.
     TlsHandshakeFailure,
+    /// There is a route to that server already.
+    DuplicateRoute,
+    /// The configuration has that route no more.
+    RouteRemoved,
+    /// A client, or another kind of link, on the port for routes.
+    IncorrectPort,
+    /// A server of another cluster.
+    ClusterNameConflict,
+    /// Another server has this one's name.
+    DuplicateServerName,
+    /// A route for an account that there is not, or that has none of its own.
+    MissingAccount,
 }
 
 impl CloseReason {
@@ -248,6 +260,7 @@ impl CloseReason {
             CloseReason::AddressRate => Some(text::ADDRESS_RATE),
             CloseReason::AccountConnections => Some(text::ACCOUNT_CONNECTIONS),
             CloseReason::NoResponders => Some(text::NO_RESPONDERS),
+            CloseReason::IncorrectPort => Some(text::ROUTE_PORT),
             // The parser's own errors bring their texts, and the rest are closed without a word.
             _ => None,
         }
@@ -310,6 +323,12 @@ impl fmt::Display for CloseReason {
             CloseReason::ServerShutdown => "Server Shutdown",
             CloseReason::NoResponders => "No Responders Requires Headers",
             CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
+            CloseReason::DuplicateRoute => "Duplicate Route",
+            CloseReason::RouteRemoved => "Route Removed",
+            CloseReason::IncorrectPort => "Incorrect Port",
+            CloseReason::ClusterNameConflict => "Cluster Name Conflict",
+            CloseReason::DuplicateServerName => "Duplicate Server Name",
+            CloseReason::MissingAccount => "Missing Account",
         })
     }
 }

@@ -25,7 +25,9 @@ use self::certificate::Mapping;
 use super::permissions::Rules;
 use super::signature::{self, Flaw};
 use crate::certificate::Certificate;
-use crate::config::options::{AccountLimits, ConnectionType, Options, Permissions, Secret};
+use crate::config::options::{
+    AccountLimits, Cluster, ConnectionType, Options, Permissions, Secret,
+};
 use crate::nkey;
 use crate::proto::connect::Connect;
 
@@ -380,6 +382,27 @@ impl Authenticator {
                 self.admit(self.users.get(name).filter(|login| !login.secret.is_hash()))
             }
             Nameless::Nobody | Nameless::Nkey(_) => Verdict::Refused(None),
+        }
+    }
+
+    /// Judges the credentials of another server: the one user that a cluster may have.
+    #[must_use]
+    pub fn judge_route(&self, cluster: &Cluster, user: Option<&str>, password: &str) -> Verdict {
+        let Some(name) = &cluster.user else {
+            return Verdict::Accepted(Arc::clone(&self.open));
+        };
+        let secret = cluster.password.clone().unwrap_or_default();
+        let is_it = user == Some(name);
+        if secret.is_hash() {
+            return Verdict::Verify(Box::new(Challenge {
+                hash: secret,
+                password: Secret::new(password),
+                identity: is_it.then(|| Arc::clone(&self.open)),
+            }));
+        }
+        match is_same(secret.reveal(), password) && is_it {
+            true => Verdict::Accepted(Arc::clone(&self.open)),
+            false => Verdict::Refused(None),
         }
     }
 

@@ -6,13 +6,17 @@
 mod action;
 mod auth;
 mod client;
+mod cluster;
 mod keepalive;
 mod permissions;
+mod route;
 mod signature;
 
 pub use action::{Action, CloseReason, Violation};
 pub use auth::{AccountEntry, Authenticator, Challenge, Identity, Mapped, Review, Verdict, Who};
 pub use client::{Client, Context};
+pub use cluster::{ClusterFacts, Hello, RouteEvent, SubjectFilter};
 pub use keepalive::{Beat, Keepalive};
 pub use permissions::{Admission, Guard, Rules};
+pub use route::{Dial, Route, RouteAction, Side};
 pub use signature::Flaw;

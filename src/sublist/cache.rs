@@ -144,8 +144,7 @@ impl Cache {
         let trie = trie.read().expect("no thread panics and lives on");
         trie.find(&entry.subject, &mut self.walk, &mut entry.matches);
         drop(trie);
-        // Those of one worker stand together, so that it gets one copy for all of them.
-        entry.matches.plain.sort_unstable();
+        entry.matches.settle();
         self.walks += 1;
     }
 }

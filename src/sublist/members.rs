@@ -38,7 +38,16 @@ pub(super) enum Members {
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     plain: Set,
-    groups: Vec<(Box<[u8]>, Set)>,
+    groups: Vec<Gang>,
+}
+
+/// The members of a queue group at one node.
+#[derive(Debug)]
+struct Gang {
+    name: Box<[u8]>,
+    members: Set,
+    /// Other servers that have members, and how many.
+    remote: Vec<(SubRef, u32)>,
 }
 
 /// Queue subscriptions of one group that match a subject.
@@ -46,8 +55,10 @@ pub(super) struct Crowd {
 pub struct Group {
     /// The group's name.
     pub name: Vec<u8>,
-    /// Its members, over all matching patterns.
+    /// Its members on this server, over all matching patterns.
     pub members: Vec<SubRef>,
+    /// Other servers that have members, and how many.
+    pub remote: Vec<(SubRef, u32)>,
 }
 
 /// What matches a subject. Cleared and filled again, it keeps its buffers.
@@ -55,9 +66,14 @@ pub struct Group {
 pub struct Matches {
     /// Plain subscriptions: each gets a copy.
     pub plain: Vec<SubRef>,
+    /// Links to other servers that have plain subscriptions: each gets one copy. Apart from the others once
+    /// [settled](Matches::settle).
+    pub routes: Vec<SubRef>,
     groups: Vec<Group>,
     /// Groups in use; the ones behind are spare buffers.
     group_count: usize,
+    /// Whether other servers are interested, in whatever way.
+    is_routed: bool,
 }
 
 impl Matches {
@@ -70,7 +86,27 @@ impl Matches {
     /// Whether nobody is interested.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.group_count == 0
+        self.plain.is_empty() && self.group_count == 0 && self.routes.is_empty()
+    }
+
+    /// Whether other servers are interested.
+    #[inline]
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.is_routed
+    }
+
+    /// Puts what was found in order: those of one worker stand together, so that it gets one copy for all of them, and
+    /// each other server stands once, however many of its subjects match.
+    pub(super) fn settle(&mut self) {
+        self.plain.sort_unstable();
+        let own = self.plain.partition_point(|sub| !sub.is_route());
+        self.routes
+            .extend_from_slice(self.plain.get(own..).unwrap_or_default());
+        self.plain.truncate(own);
+        self.routes.dedup();
+        let has_remote = |group: &Group| !group.remote.is_empty();
+        self.is_routed = !self.routes.is_empty() || self.groups().iter().any(has_remote);
     }
 
     /// Subscriptions in it, members of groups counted each.
@@ -83,13 +119,16 @@ impl Matches {
     /// Forgets what was found.
     pub fn clear(&mut self) {
         self.plain.clear();
+        self.routes.clear();
         self.group_count = 0;
+        self.is_routed = false;
     }
 
-    fn add_to_group(&mut self, name: &[u8], members: &[SubRef]) {
+    fn add_to_group(&mut self, name: &[u8], members: &[SubRef], remote: &[(SubRef, u32)]) {
         let in_use = self.groups.get_mut(..self.group_count).unwrap_or_default();
         if let Some(group) = in_use.iter_mut().find(|group| group.name == name) {
             group.members.extend_from_slice(members);
+            group.remote.extend_from_slice(remote);
             return;
         }
         if self.groups.len() == self.group_count {
@@ -100,6 +139,8 @@ impl Matches {
             group.name.extend_from_slice(name);
             group.members.clear();
             group.members.extend_from_slice(members);
+            group.remote.clear();
+            group.remote.extend_from_slice(remote);
             self.group_count += 1;
         }
     }
@@ -149,14 +190,65 @@ impl Members {
         }
     }
 
+    /// Notes that another server has so many members of a group, whatever was known of it before.
+    pub(super) fn weigh(&mut self, queue: &[u8], route: SubRef, weight: u32) {
+        *self = match std::mem::take(self) {
+            Members::Many(mut crowd) => {
+                let remote = &mut crowd.gang(queue).remote;
+                match remote.iter_mut().find(|(known, _)| *known == route) {
+                    Some((_, known)) => *known = weight,
+                    None => remote.push((route, weight)),
+                }
+                Members::Many(crowd)
+            }
+            few => {
+                let mut crowd = Box::new(Crowd::default());
+                if let Members::One(first) = few {
+                    crowd.insert(None, first);
+                }
+                crowd.gang(queue).remote.push((route, weight));
+                Members::Many(crowd)
+            }
+        };
+    }
+
+    /// How many of this server's subscriptions there are: plain ones, where more than one is as good as two, or those in
+    /// a group.
+    pub(super) fn local_count(&self, queue: Option<&[u8]>) -> usize {
+        let is_local = |sub: &&SubRef| sub.is_local();
+        match (self, queue) {
+            (Members::One(only), None) => usize::from(only.is_local()),
+            (Members::Many(crowd), None) => {
+                crowd.plain.list.iter().filter(is_local).take(2).count()
+            }
+            (Members::Many(crowd), Some(name)) => {
+                let gang = crowd.groups.iter().find(|gang| *gang.name == *name);
+                gang.map_or(0, |gang| gang.members.list.len())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Gives this server's interest: the plain one, and each group with the number of its members.
+    pub(super) fn for_each_local(&self, mut read: impl FnMut(Option<(&[u8], usize)>)) {
+        if self.local_count(None) > 0 {
+            read(None);
+        }
+        if let Members::Many(crowd) = self {
+            for gang in crowd.groups.iter().filter(|it| !it.members.list.is_empty()) {
+                read(Some((&gang.name, gang.members.list.len())));
+            }
+        }
+    }
+
     pub(super) fn collect(&self, into: &mut Matches) {
         match self {
             Members::None => {}
             Members::One(sub) => into.plain.push(*sub),
             Members::Many(crowd) => {
                 into.plain.extend_from_slice(&crowd.plain.list);
-                for (name, set) in &crowd.groups {
-                    into.add_to_group(name, &set.list);
+                for gang in &crowd.groups {
+                    into.add_to_group(&gang.name, &gang.members.list, &gang.remote);
                 }
             }
         }
@@ -165,31 +257,44 @@ impl Members {
 
 impl Crowd {
     fn insert(&mut self, queue: Option<&[u8]>, sub: SubRef) {
-        let Some(name) = queue else {
-            return self.plain.insert(sub);
-        };
-        match self.groups.iter_mut().find(|(known, _)| **known == *name) {
-            Some((_, set)) => set.insert(sub),
-            None => {
-                let mut set = Set::default();
-                set.insert(sub);
-                self.groups.push((name.into(), set));
-            }
+        match queue {
+            None => self.plain.insert(sub),
+            Some(name) => self.gang(name).members.insert(sub),
         }
+    }
+
+    /// The group's members here; nobody yet, if it is new.
+    fn gang(&mut self, name: &[u8]) -> &mut Gang {
+        let known = self.groups.iter().position(|gang| *gang.name == *name);
+        let at = known.unwrap_or(self.groups.len());
+        if known.is_none() {
+            self.groups.push(Gang {
+                name: name.into(),
+                members: Set::default(),
+                remote: Vec::new(),
+            });
+        }
+        &mut self.groups[at]
     }
 
     fn remove(&mut self, queue: Option<&[u8]>, sub: SubRef) -> bool {
         let Some(name) = queue else {
             return self.plain.remove(sub);
         };
-        let Some(at) = self.groups.iter().position(|(known, _)| **known == *name) else {
+        let Some(at) = self.groups.iter().position(|gang| *gang.name == *name) else {
             return false;
         };
-        let Some((_, set)) = self.groups.get_mut(at) else {
+        let Some(gang) = self.groups.get_mut(at) else {
             return false;
         };
-        let found = set.remove(sub);
-        if set.list.is_empty() {
+        let found = if sub.is_route() {
+            let before = gang.remote.len();
+            gang.remote.retain(|&(known, _)| known != sub);
+            gang.remote.len() < before
+        } else {
+            gang.members.remove(sub)
+        };
+        if gang.members.list.is_empty() && gang.remote.is_empty() {
             self.groups.swap_remove(at);
         }
         found

@@ -49,6 +49,15 @@ struct Node {
     literal_children: u32,
 }
 
+/// What this server is interested in, as other servers are told.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalInterest<'a> {
+    /// The subject.
+    pub subject: &'a [u8],
+    /// The queue group and how many members it has.
+    pub queue: Option<(&'a [u8], usize)>,
+}
+
 /// Subscriptions by subject.
 #[derive(Debug)]
 pub struct Sublist {
@@ -110,21 +119,93 @@ impl Sublist {
 
     /// Adds a subscription; the subject is one that [`subject::is_valid`] accepts.
     pub fn insert(&mut self, subject: &[u8], queue: Option<&[u8]>, sub: SubRef) -> NodeId {
-        if self.nodes.is_empty() {
-            self.nodes.insert(Node::new(b"", NONE));
-        }
-        let at = if subject::is_literal(subject) {
-            self.descend(LITERALS, subject)
-        } else {
-            self.patterns += 1;
-            subject::tokens(subject).fold(ROOT, |at, token| self.descend(at, token))
-        };
+        let at = self.walk_to(subject);
         if let Some(node) = self.nodes.get_mut(at as usize) {
             node.members.insert(queue, sub);
             self.len += 1;
             self.inserts += 1;
         }
         NodeId(at)
+    }
+
+    /// Notes that another server is interested: in a group it has so many members, whatever was known of it before.
+    pub fn insert_route(
+        &mut self,
+        subject: &[u8],
+        queue: Option<(&[u8], u32)>,
+        route: SubRef,
+    ) -> NodeId {
+        let Some((queue, weight)) = queue else {
+            return self.insert(subject, None, route);
+        };
+        let at = self.walk_to(subject);
+        self.len += 1;
+        self.weigh(NodeId(at), queue, route, weight);
+        NodeId(at)
+    }
+
+    /// Notes that another server's group, known already, now has so many members.
+    pub fn weigh(&mut self, at: NodeId, queue: &[u8], route: SubRef, weight: u32) {
+        if let Some(node) = self.nodes.get_mut(at.0 as usize) {
+            node.members.weigh(queue, route, weight);
+        }
+    }
+
+    /// How many of this server's subscriptions stand there: plain ones, where more than one is as good as two, or those
+    /// in a group.
+    #[must_use]
+    pub fn local_count(&self, at: NodeId, queue: Option<&[u8]>) -> usize {
+        self.node(at.0)
+            .map_or(0, |node| node.members.local_count(queue))
+    }
+
+    /// The same for a subject.
+    #[must_use]
+    pub fn local_count_of(&self, subject: &[u8], queue: Option<&[u8]>) -> usize {
+        let at = if subject::is_literal(subject) {
+            self.literal_child(LITERALS, subject)
+        } else {
+            let mut tokens = subject::tokens(subject);
+            let child = |at, token| match self.child(at, token) {
+                NONE => None,
+                child => Some(child),
+            };
+            tokens.try_fold(ROOT, child).unwrap_or(NONE)
+        };
+        if at == NONE {
+            return 0;
+        }
+        self.local_count(NodeId(at), queue)
+    }
+
+    /// Gives this server's interest, a part at a time: that of up to `most` nodes from the `from`th on. The answer is
+    /// where the next part starts, if there is one.
+    pub fn for_each_local(
+        &self,
+        from: usize,
+        most: usize,
+        mut read: impl FnMut(LocalInterest<'_>),
+    ) -> Option<usize> {
+        let mut subject = Vec::new();
+        for key in from..from.saturating_add(most) {
+            if key >= self.nodes.capacity() {
+                return None;
+            }
+            let (Some(node), Ok(id)) = (self.nodes.get(key), u32::try_from(key)) else {
+                continue;
+            };
+            subject.clear();
+            node.members.for_each_local(|queue| {
+                if subject.is_empty() {
+                    self.subject_of(NodeId(id), &mut subject);
+                }
+                read(LocalInterest {
+                    subject: &subject,
+                    queue,
+                });
+            });
+        }
+        Some(from.saturating_add(most))
     }
 
     /// Takes a subscription out, and the nodes that nothing needs any more; false if it was not there.
@@ -200,6 +281,18 @@ impl Sublist {
             }
             out.extend_from_slice(token.as_bytes());
         }
+    }
+
+    /// The node of a subject, made if it is not there.
+    fn walk_to(&mut self, subject: &[u8]) -> u32 {
+        if self.nodes.is_empty() {
+            self.nodes.insert(Node::new(b"", NONE));
+        }
+        if subject::is_literal(subject) {
+            return self.descend(LITERALS, subject);
+        }
+        self.patterns += 1;
+        subject::tokens(subject).fold(ROOT, |at, token| self.descend(at, token))
     }
 
     fn node(&self, id: u32) -> Option<&Node> {

@@ -169,6 +169,7 @@ impl Sink for Outlets {
             hops: letter.hops,
             addressees: match letter.to {
                 To::Each(subs) => Addressees::Each(subs.len()),
+                To::Routes(_) | To::Groups { .. } => unreachable!("there is no other server"),
                 To::Member { group, .. } => {
                     Addressees::Member(String::from_utf8_lossy(group).into_owned())
                 }

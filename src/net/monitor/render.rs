@@ -120,7 +120,10 @@ impl Monitor {
     /// The accounts, as the threads share them.
     pub(super) fn accounts(&self) -> Vec<AccountSnapshot> {
         let entries = self.settings.auth.accounts();
-        let account = |(account, entry): (&crate::broker::Account, &session::AccountEntry)| {
+        let account = |(account, entry): (
+            &std::sync::Arc<crate::broker::Account>,
+            &session::AccountEntry,
+        )| {
             let trie = account.trie.read().expect("no thread panics and lives on");
             let (inserts, removes) = trie.changes();
             AccountSnapshot {

@@ -82,30 +82,40 @@ impl Worker {
     }
 
     /// Sends the INFO that greets a connection.
-    fn greet(&mut self, conn: u32) {
+    pub(super) fn greet(&mut self, conn: u32) {
         let connection = self.connections.get(conn as usize);
         let mut greeting = Vec::new();
-        if let Some(session) = connection.and_then(|it| it.peer.as_client()) {
-            session.greet(&context(&self.settings, self.outlets.now), &mut greeting);
+        if let Some(route) = connection.and_then(|it| it.peer.as_route()) {
+            route.greet(&self.facts, &mut greeting);
+        } else if let Some(session) = connection.and_then(|it| it.peer.as_client()) {
+            session.greet(
+                &context(&self.settings, &self.info, self.outlets.now),
+                &mut greeting,
+            );
         }
         self.send(conn, &greeting);
     }
 
     /// From now on the session gets what comes, and if it is a stranger's, its time runs.
-    fn open(&mut self, conn: u32) {
+    pub(super) fn open(&mut self, conn: u32) {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
         connection.phase = Phase::Open;
         let is_stranger = connection.peer.is_stranger(&self.settings.auth);
         if is_stranger {
-            let timeout = self.settings.options.auth_timeout;
+            let options = &self.settings.options;
+            let timeout = match connection.peer.as_route() {
+                Some(_) if options.cluster.user.is_none() => limits::ROUTE_GREETING,
+                Some(_) => options.cluster.auth_timeout,
+                None => options.auth_timeout,
+            };
             self.set_deadline(conn, timeout, Purpose::Connect);
             self.note_stranger(conn);
         }
     }
 
-    fn enter(&mut self, conn: u32, phase: Phase) {
+    pub(super) fn enter(&mut self, conn: u32, phase: Phase) {
         if let Some(connection) = self.connections.get_mut(conn as usize) {
             connection.phase = phase;
         }
@@ -224,6 +234,10 @@ impl Worker {
     }
 
     fn finish_handshake(&mut self, conn: u32, greet: bool) {
+        let connection = self.connections.get(conn as usize);
+        if connection.is_some_and(|it| it.peer.as_route().is_some()) {
+            return self.finish_route_handshake(conn);
+        }
         if let Some(connection) = self.connections.get_mut(conn as usize) {
             connection.tls_first = greet;
         }
@@ -283,7 +297,8 @@ impl Worker {
             if is_quiet {
                 debug!(log, "{label} - TLS handshake error: {why}");
             } else {
-                error!(log, "{label} - TLS handshake error: {why}");
+                let kind = if label.is_route { "route " } else { "" };
+                error!(log, "{label} - TLS {kind}handshake error: {why}");
             }
         }
         self.begin_closing(conn, CloseReason::TlsHandshakeFailure);

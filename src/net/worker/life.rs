@@ -16,7 +16,7 @@ use crate::id;
 use crate::limits;
 use crate::log::{debug, error, info};
 use crate::net::addresses::Place;
-use crate::net::mailbox::Origin;
+use crate::net::mailbox::{Arrival, Origin};
 use crate::net::outlet::{Label, Outlet};
 use crate::net::timers::{Deadline, Purpose};
 use crate::net::transport::Transport;
@@ -27,7 +27,7 @@ impl Worker {
     pub(super) fn adopt(
         &mut self,
         mut socket: TcpStream,
-        mut session: Client,
+        arrival: Arrival,
         refuse: Option<CloseReason>,
         place: Option<Place>,
     ) {
@@ -41,22 +41,38 @@ impl Worker {
                 .register(&mut socket, Token(entry.key()), interest)
                 .is_err()
         {
-            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
-            return;
+            return self.turn_away(&arrival);
         }
         let (now, serial) = (self.outlets.now, self.next_serial);
         self.next_serial = serial.wrapping_add(1);
-        let label = Label {
-            addr: session.addr(),
-            id: session.id(),
+        let has_nkeys = self.settings.auth.has_nkeys();
+        let (peer, addr) = match arrival {
+            Arrival::Client(mut session) => {
+                if has_nkeys {
+                    session.set_nonce(&id::nonce());
+                }
+                let addr = session.addr();
+                (Peer::client(conn, *session), addr)
+            }
+            Arrival::Route(session) => {
+                let addr = session.addr();
+                (Peer::route(conn, *session), addr)
+            }
         };
-        debug!(self.shared.log, "{label} - Client connection created");
-        if self.settings.auth.has_nkeys() {
-            session.set_nonce(&id::nonce());
+        let is_route = peer.as_route().is_some();
+        let label = Label {
+            addr,
+            id: peer.id(),
+            is_route,
+        };
+        if is_route {
+            info!(self.shared.log, "{label} - Route connection created");
+        } else {
+            debug!(self.shared.log, "{label} - Client connection created");
         }
         let beat_at = now + self.settings.options.ping_interval;
         entry.insert(Connection {
-            peer: Peer::client(conn, session),
+            peer,
             serial,
             phase: Phase::Open,
             kept: Vec::new(),
@@ -82,6 +98,7 @@ impl Worker {
         });
         match refuse {
             Some(reason) => self.refuse(conn, reason),
+            None if is_route => self.welcome_route(conn),
             None => self.welcome(conn),
         }
     }
@@ -137,6 +154,7 @@ impl Worker {
             engine,
             outlets,
             settings,
+            info,
             ..
         } = self;
         let Some(connection) = connections
@@ -150,7 +168,7 @@ impl Worker {
         };
         outlets.origin = origin;
         outlets.pause = None;
-        let context = context(settings, outlets.now);
+        let context = context(settings, info, outlets.now);
         let peer = &mut connection.peer;
         match engine.on_verified(peer, verdict, &context, outlets) {
             Ok(()) if connection.peer.is_waiting() => self.verify(origin.conn),
@@ -170,6 +188,7 @@ impl Worker {
             engine,
             outlets,
             settings,
+            info,
             ..
         } = self;
         let Some(connection) = connections
@@ -184,7 +203,7 @@ impl Worker {
             serial: connection.serial,
         };
         outlets.pause = None;
-        let context = context(settings, outlets.now);
+        let context = context(settings, info, outlets.now);
         match engine.review(&mut connection.peer, old, &context, outlets) {
             Ok(()) => self.verify(conn),
             Err(reason) => self.begin_closing(conn, reason),
@@ -217,11 +236,17 @@ impl Worker {
             let Some(connection) = self.connections.get_mut(conn as usize) else {
                 return;
             };
+            let is_route = connection.peer.as_route().is_some();
             self.engine.part(&mut connection.peer);
             if reason.is_slow_consumer() {
                 self.report_slow(conn, reason);
             }
-            self.report_closing(conn, reason);
+            self.engine.tell_news(&mut self.outlets);
+            if is_route {
+                self.report_route_closing(conn, reason);
+            } else {
+                self.report_closing(conn, reason);
+            }
         }
         self.outlets.forget_unsendable(conn);
         if let Some(outlet) = self.outlets.get(conn) {
@@ -268,6 +293,7 @@ impl Worker {
 
     /// Logs and counts a slow consumer.
     pub(super) fn report_slow(&mut self, conn: u32, reason: CloseReason) {
+        let limit = self.write_deadline(conn);
         let (Some(connection), Some(outlet)) =
             (self.connections.get(conn as usize), self.outlets.get(conn))
         else {
@@ -276,7 +302,7 @@ impl Worker {
         let options = &self.settings.options;
         let what = match reason {
             CloseReason::SlowConsumerDeadline => {
-                let (limit, chunks) = (options.write_deadline, outlet.chunk_count());
+                let chunks = outlet.chunk_count();
                 let bytes = outlet.pending();
                 let queued = format!("{chunks} chunks of {bytes} total bytes.");
                 format!("WriteDeadline of {limit:?} exceeded with {queued}")
@@ -340,7 +366,8 @@ impl Worker {
 
     pub(super) fn remove(&mut self, conn: u32) {
         // Before the socket goes: whoever sees its end may connect at once, and finds the place free.
-        if self.connections.try_remove(conn as usize).is_some() {
+        let gone = self.connections.try_remove(conn as usize);
+        if gone.is_some_and(|gone| gone.peer.as_client().is_some()) {
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }
         self.outlets.remove(conn);

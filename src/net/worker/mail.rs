@@ -36,6 +36,7 @@ impl Worker {
             ..
         } = self;
         let mut told: Option<Origin> = None;
+        batch.for_each_mark(|mark| engine.hear(mark, outlets));
         batch.for_each(|from, letter| {
             outlets.origin = from;
             let is_publisher = |it: &Connection| it.serial == from.serial;
@@ -67,7 +68,7 @@ impl Worker {
                 session,
                 refuse,
                 place,
-            } => self.adopt(socket, *session, refuse, place),
+            } => self.adopt(socket, session, refuse, place),
             Command::Stall(origin, pause) => {
                 let serial = self
                     .connections
@@ -83,6 +84,13 @@ impl Worker {
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => self.go_over(settings, inform),
             Command::Beat => self.shared.pulse.beat(self.index),
+            Command::Admit(origin) => self.admit(origin),
+            Command::Route { origin, line, end } => self.tell_route(origin, &line, end),
+            Command::Facts {
+                facts,
+                inform,
+                tell,
+            } => self.go_by(facts, inform, tell),
             Command::Stop => {
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
@@ -96,6 +104,7 @@ impl Worker {
         self.engine.set_broker(Arc::clone(&settings.broker));
         self.outlets.settings = Arc::clone(&settings);
         let old = mem::replace(&mut self.settings, settings);
+        self.renew_info();
         if !Arc::ptr_eq(&old.auth, &self.settings.auth) {
             for conn in self.slots() {
                 self.review(conn, &old.auth);
@@ -136,7 +145,7 @@ impl Worker {
         let open = self
             .connections
             .iter()
-            .filter(|(_, it)| it.closing.is_none());
+            .filter(|(_, it)| it.closing.is_none() && it.peer.as_client().is_some());
         let mut open: Vec<u32> = open.map(|(key, _)| slot(key)).collect();
         for _ in 0..count.min(open.len()) {
             let conn = open.swap_remove(self.rng.below(open.len()));
@@ -151,7 +160,7 @@ impl Worker {
             let open = self.connections.get(conn as usize);
             if let Some(connection) = open.filter(|it| it.closing.is_none()) {
                 let lame_duck = self.settings.info.lame_duck;
-                let context = context(&self.settings, self.outlets.now);
+                let context = context(&self.settings, &self.info, self.outlets.now);
                 if let Some(client) = connection.peer.as_client() {
                     client.notify(&context, lame_duck, &mut line);
                 }

@@ -11,6 +11,7 @@ mod handshake;
 mod life;
 mod mail;
 mod read;
+mod route;
 mod survey;
 mod turn;
 
@@ -31,8 +32,9 @@ use super::timers::Timers;
 use crate::engine::{Engine, Peer};
 use crate::limits;
 use crate::monitor::snapshot::AccountTraffic;
+use crate::proto::info::ServerInfo;
 use crate::rng::Rng;
-use crate::session::{CloseReason, Context};
+use crate::session::{CloseReason, ClusterFacts, Context};
 use survey::{Facts, Survey};
 
 /// Events taken from the system at once.
@@ -74,6 +76,10 @@ pub struct Worker {
     index: u16,
     shared: Arc<Shared>,
     settings: Arc<Settings>,
+    /// What INFO says to clients: that of the settings, with what is known of the cluster.
+    info: ServerInfo,
+    /// What this server says of itself to others.
+    facts: Arc<ClusterFacts>,
     poll: Poll,
     connections: Slab<Connection>,
     next_serial: u32,
@@ -125,6 +131,8 @@ impl Worker {
             engine,
             outlets: Outlets::new(Arc::clone(&shared), Arc::clone(&settings), index),
             shared,
+            info: settings.info.clone(),
+            facts: Arc::default(),
             settings,
             connections: Slab::new(),
             next_serial: 0,
@@ -245,10 +253,10 @@ impl Worker {
     }
 }
 
-fn context(settings: &Settings, now: Instant) -> Context<'_> {
+fn context<'a>(settings: &'a Settings, info: &'a ServerInfo, now: Instant) -> Context<'a> {
     Context {
         options: &settings.options,
-        info: &settings.info,
+        info,
         auth: &settings.auth,
         now,
     }

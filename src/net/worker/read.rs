@@ -154,6 +154,7 @@ impl Worker {
             engine,
             outlets,
             settings,
+            info,
             ..
         } = self;
         let Some(connection) = connections
@@ -169,7 +170,7 @@ impl Worker {
         };
         outlets.pause = None;
         let was_connected = connection.peer.is_connected();
-        let context = context(settings, outlets.now);
+        let context = context(settings, info, outlets.now);
         let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
         connection
             .kept
@@ -190,6 +191,11 @@ impl Worker {
                 self.stall(conn, pause);
             }
             End::Verify => self.verify(conn),
+            End::Wait => {
+                if let Some(connection) = self.connections.get_mut(conn as usize) {
+                    connection.unfed = !connection.kept.is_empty();
+                }
+            }
             End::Close(reason) => self.begin_closing(conn, reason),
         }
     }
@@ -199,10 +205,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
-        let Some(session) = connection.peer.as_client_mut() else {
-            return;
-        };
-        let Some(challenge) = session.take_challenge() else {
+        let Some((challenge, addr)) = connection.peer.take_challenge() else {
             return;
         };
         let origin = Origin {
@@ -210,7 +213,6 @@ impl Worker {
             conn,
             serial: connection.serial,
         };
-        let addr = session.addr().ip();
         let life = self.settings.options.password_cache;
         let verdict = Verifier::submit(&self.shared, addr, origin, challenge, life);
         if verdict.is_some() {
@@ -239,6 +241,13 @@ impl Worker {
     pub(super) fn stall(&mut self, conn: u32, pause: Duration) {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
+        };
+        // What comes from another server is for many: it must not wait long for one of them.
+        let is_route = connection.peer.as_route().is_some();
+        let pause = if is_route {
+            pause.min(limits::CROWDED_PAUSE)
+        } else {
+            pause
         };
         let at = self.outlets.now + pause;
         connection.stalled = Some(at);

@@ -22,7 +22,8 @@ impl Worker {
             self.unstall(origin.conn, origin.serial);
         }
         while let Some(conn) = self.outlets.blocked.pop() {
-            let at = self.outlets.now + self.settings.options.write_deadline;
+            let limit = self.write_deadline(conn);
+            let at = self.outlets.now + limit;
             if let Some(outlet) = self.outlets.get(conn) {
                 let serial = outlet.serial;
                 self.timers.set(Deadline {
@@ -115,6 +116,8 @@ impl Worker {
         while let Some((conn, reason)) = self.outlets.doomed.pop() {
             self.begin_closing(conn, reason);
         }
+        // Nor must the news that somebody has left.
+        self.outlets.flush_all();
     }
 
     /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
@@ -132,6 +135,9 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
+        if connection.peer.as_route().is_some() {
+            return self.beat_route(conn);
+        }
         let interval = options.ping_interval;
         let beat = connection.peer.keepalive().beat(interval, options.ping_max);
         connection.beat_at = self.outlets.now + interval;
@@ -157,7 +163,7 @@ impl Worker {
 
     /// A socket took nothing some time ago: is that still so?
     pub(super) fn check_writing(&mut self, conn: u32, serial: u32) {
-        let (now, limit) = (self.outlets.now, self.settings.options.write_deadline);
+        let (now, limit) = (self.outlets.now, self.write_deadline(conn));
         let Some(outlet) = self.outlets.get(conn) else {
             return;
         };

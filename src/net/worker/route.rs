@@ -1,0 +1,292 @@
+//! Connections to other servers: how they come, are let in, and end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::handshake::Phase;
+use super::{Worker, context};
+use crate::engine::Peer;
+use crate::limits;
+use crate::log::{debug, error, info};
+use crate::net::cluster::Happening;
+use crate::net::mailbox::{Arrival, Origin};
+use crate::net::timers::{Deadline, Purpose};
+use crate::session::{Beat, CloseReason, ClusterFacts, Route, Side};
+
+impl Worker {
+    /// Somebody has come whom nobody will serve.
+    pub(super) fn turn_away(&self, arrival: &Arrival) {
+        match arrival {
+            Arrival::Client(_) => {
+                self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+            }
+            Arrival::Route(route) => {
+                let origin = Origin {
+                    worker: self.index,
+                    conn: u32::MAX,
+                    serial: 0,
+                };
+                self.post_closed(origin, route, CloseReason::ServerShutdown);
+            }
+        }
+    }
+
+    /// Takes a fresh connection to another server as far as it comes by itself: with TLS, both sides show certificates
+    /// before anything is said.
+    pub(super) fn welcome_route(&mut self, conn: u32) {
+        let tls = Arc::clone(&self.settings.tls);
+        let (Some(connection), Some(outlet)) =
+            (self.connections.get(conn as usize), self.outlets.get(conn))
+        else {
+            return;
+        };
+        let Some(route) = connection.peer.as_route() else {
+            return;
+        };
+        let label = outlet.label;
+        let (started, timeout, who) = match (route.side(), &tls.routes, &tls.dialled_routes) {
+            (Side::Accepted, Some(server), _) => {
+                (outlet.transport.accept(server), server.timeout, "server")
+            }
+            (Side::Dialled(dial), _, Some(client)) => {
+                let started = outlet.transport.connect(client, &dial.host);
+                (started, client.timeout, "client")
+            }
+            _ => {
+                self.greet(conn);
+                return self.open(conn);
+            }
+        };
+        debug!(
+            self.shared.log,
+            "{label} - Starting TLS route {who} handshake"
+        );
+        if let Err(error) = started {
+            return self.fail_handshake(conn, &error.to_string(), false);
+        }
+        self.enter(conn, Phase::Handshaking { greet: true });
+        self.set_deadline(conn, timeout, Purpose::Handshake);
+        self.list(conn);
+    }
+
+    /// The TLS session to another server stands.
+    pub(super) fn finish_route_handshake(&mut self, conn: u32) {
+        if let Some(outlet) = self.outlets.get(conn) {
+            let (label, session) = (outlet.label, outlet.transport.session());
+            let version = session.and_then(|it| it.version()).unwrap_or_default();
+            let suite = session.and_then(|it| it.cipher_suite()).unwrap_or_default();
+            let log = &self.shared.log;
+            debug!(log, "{label} - TLS handshake complete");
+            debug!(log, "{label} - TLS version {version}, cipher suite {suite}");
+        }
+        self.greet(conn);
+        self.open(conn);
+    }
+
+    /// Another server is part of the cluster now: it hears of this one's interest, and what it has sent meanwhile is read.
+    pub(super) fn admit(&mut self, origin: Origin) {
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            settings,
+            info,
+            ..
+        } = self;
+        let Some(connection) = connections
+            .get_mut(origin.conn as usize)
+            .filter(|it| it.serial == origin.serial && it.closing.is_none())
+        else {
+            return;
+        };
+        let Peer::Route(route) = &mut connection.peer else {
+            return;
+        };
+        outlets.origin = origin;
+        outlets.pause = None;
+        let context = context(settings, info, outlets.now);
+        engine.admit(route, &context, outlets);
+        connection.unfed = !connection.kept.is_empty();
+        if let Some(remote) = route.session.remote() {
+            let session = &route.session;
+            let id = &remote.server_id;
+            let account = session.account();
+            let account = account.map_or_else(String::new, |it| format!(" for account {it:?}"));
+            let log = &self.shared.log;
+            debug!(log, "{session} - Registering remote route {id:?}{account}");
+            debug!(log, "{session} - Sent local subscriptions to route");
+        }
+        self.list(origin.conn);
+        self.start_beats(origin.conn);
+    }
+
+    /// The time between two PINGs on a route, and how many may go unanswered.
+    fn route_pings(&self) -> (Duration, u32) {
+        let options = &self.settings.options;
+        let cluster = &options.cluster;
+        let interval = cluster.ping_interval.unwrap_or(options.ping_interval);
+        let max = cluster.ping_max.unwrap_or(options.ping_max);
+        (interval.min(limits::ROUTE_PING_INTERVAL_MAX), max)
+    }
+
+    fn start_beats(&mut self, conn: u32) {
+        let random = self.rng.below(1000) as f64 / 1000.0;
+        let (interval, _) = self.route_pings();
+        let connection = self.connections.get_mut(conn as usize);
+        let session = connection.and_then(|it| it.peer.as_route_mut());
+        if let Some(span) = session.map(|it| it.first_beat(interval, random)) {
+            self.set_beat(conn, span);
+        }
+    }
+
+    fn set_beat(&mut self, conn: u32, span: Duration) {
+        let Some(connection) = self.connections.get_mut(conn as usize) else {
+            return;
+        };
+        let at = self.outlets.now + span;
+        connection.beat_at = at;
+        self.timers.set(Deadline {
+            at,
+            conn,
+            serial: connection.serial,
+            purpose: Purpose::Ping,
+        });
+    }
+
+    /// As for clients, but however busy it is.
+    pub(super) fn beat_route(&mut self, conn: u32) {
+        let (interval, max) = self.route_pings();
+        let now = self.outlets.now;
+        let connection = self.connections.get_mut(conn as usize);
+        let Some(session) = connection.and_then(|it| it.peer.as_route_mut()) else {
+            return;
+        };
+        // Who has not introduced himself has a deadline for that.
+        if session.is_admitted() {
+            debug!(self.shared.log, "{session} - Router Ping Timer");
+            if session.keepalive.beat(interval, max) == Beat::Stale {
+                return self.end_with_text(conn, CloseReason::Stale);
+            }
+            let mut line = Vec::new();
+            session.ping(now, &mut line);
+            self.send(conn, &line);
+        }
+        self.set_beat(conn, interval);
+    }
+
+    /// Sends lines to another server, and ends the connection if there is a reason to.
+    pub(super) fn tell_route(&mut self, origin: Origin, line: &[u8], end: Option<CloseReason>) {
+        let connection = self.connections.get(origin.conn as usize);
+        let is_it = |it: &super::Connection| it.serial == origin.serial && it.closing.is_none();
+        if !connection.is_some_and(is_it) {
+            return;
+        }
+        if !line.is_empty() {
+            self.send(origin.conn, line);
+        }
+        if let Some(reason) = end {
+            self.begin_closing(origin.conn, reason);
+        }
+    }
+
+    /// Goes over to other facts about this server and its cluster.
+    pub(super) fn go_by(&mut self, facts: Arc<ClusterFacts>, inform: bool, tell: bool) {
+        self.engine.set_facts(Arc::clone(&facts));
+        self.facts = facts;
+        self.renew_info();
+        if tell {
+            let mut line = Vec::new();
+            self.facts.info.encode(None, &mut line);
+            for conn in self.slots() {
+                let Worker {
+                    connections,
+                    engine,
+                    outlets,
+                    ..
+                } = self;
+                let connection = connections.get_mut(conn as usize);
+                let peer = connection
+                    .filter(|it| it.closing.is_none())
+                    .map(|it| &mut it.peer);
+                if let Some(Peer::Route(route)) = peer {
+                    engine.retell(route, &line, outlets);
+                }
+            }
+        }
+        if inform {
+            self.inform();
+        }
+    }
+
+    /// Works out what INFO says to clients.
+    pub(super) fn renew_info(&mut self) {
+        self.info = self.settings.info.clone();
+        if self.facts.info.server_id.is_empty() {
+            return;
+        }
+        self.info.cluster = Some(self.facts.name().into());
+        let own = self.facts.own_urls.iter().filter(|_| !self.info.lame_duck);
+        let urls = own.chain(&self.facts.peer_urls).cloned();
+        self.info.connect_urls = urls.collect();
+    }
+
+    /// How long the socket of a connection may take nothing.
+    pub(super) fn write_deadline(&mut self, conn: u32) -> Duration {
+        let options = &self.settings.options;
+        let own = options.write_deadline;
+        let for_routes = options.cluster.write_deadline.unwrap_or(own);
+        let is_route = self.outlets.get(conn).is_some_and(|it| it.label.is_route);
+        if is_route { for_routes } else { own }
+    }
+
+    pub(super) fn report_route_closing(&mut self, conn: u32, reason: CloseReason) {
+        let Some(connection) = self.connections.get(conn as usize) else {
+            return;
+        };
+        let Some(session) = connection.peer.as_route() else {
+            return;
+        };
+        let log = &self.shared.log;
+        match reason {
+            CloseReason::AuthenticationFailure => {
+                let credentials = session.credentials();
+                error!(log, "{session} - authentication error{credentials}");
+            }
+            CloseReason::AuthenticationTimeout => debug!(log, "{session} - {reason}"),
+            CloseReason::IncorrectPort => {
+                let text = reason.wire_text().unwrap_or_default();
+                error!(log, "{session} - {text}");
+            }
+            CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
+            _ => {}
+        }
+        let remote = session.remote().map(|it| &it.server_name);
+        let remote = remote.filter(|it| !it.is_empty());
+        let remote = remote.map_or_else(String::new, |it| {
+            format!(" - Remote: {}", it.escape_debug())
+        });
+        info!(
+            log,
+            "{session} - Router connection closed: {reason}{remote}"
+        );
+        let origin = Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        };
+        self.post_closed(origin, session, reason);
+    }
+
+    fn post_closed(&self, origin: Origin, session: &Route, reason: CloseReason) {
+        let dial = match session.side() {
+            Side::Dialled(dial) => Some(dial.number),
+            Side::Accepted => None,
+        };
+        self.shared.desk.post(Happening::Closed {
+            origin,
+            dial,
+            reason,
+        });
+    }
+}

@@ -1,0 +1,246 @@
+//! One side of a route at a time, against what the other one may say.
+
+use super::*;
+use crate::proto::info::ServerInfo;
+use crate::proto::route::RouteParser;
+use crate::session::Authenticator;
+
+struct World {
+    options: Options,
+    facts: ClusterFacts,
+    route: Route,
+    parser: RouteParser,
+}
+
+fn facts(name: &str, is_dynamic: bool) -> ClusterFacts {
+    ClusterFacts {
+        info: RouteInfo {
+            server_id: "OWN".into(),
+            cluster: Some(name.into()),
+            is_dynamic,
+            pool_size: Some(3),
+            ..RouteInfo::own()
+        },
+        ..ClusterFacts::default()
+    }
+}
+
+impl World {
+    fn new(side: Side) -> Self {
+        World {
+            options: Options::default(),
+            facts: facts("C1", false),
+            route: Route::new(5, ([127, 0, 0, 1], 6222).into(), side, "nonce"),
+            parser: RouteParser::default(),
+        }
+    }
+
+    fn dialled() -> Self {
+        World::new(Side::Dialled(Box::new(Dial {
+            user: Some("u".into()),
+            password: Some(Secret::new("p")),
+            pool_index: 2,
+            ..Dial::default()
+        })))
+    }
+
+    /// Feeds the text; gives what is answered, the last action, and how it ended if it did.
+    fn say(&mut self, text: &str) -> (String, String, Option<CloseReason>) {
+        let (info, auth) = (ServerInfo::default(), Authenticator::new(&self.options));
+        let context = Context {
+            options: &self.options,
+            info: &info,
+            auth: &auth,
+            now: Instant::now(),
+        };
+        let (mut rest, mut out, mut last) = (text.as_bytes(), Vec::new(), String::new());
+        let mut reason = None;
+        while reason.is_none() {
+            let limits = self.route.parser_limits(&self.options);
+            let step = self.parser.next(rest, &limits).expect("good frames");
+            let Some(frame) = step.frame else { break };
+            match self.route.on_frame(&frame, &context, &self.facts, &mut out) {
+                Ok(action) => last = format!("{action:?}"),
+                Err(error) => reason = Some(error),
+            }
+            rest = &rest[step.consumed..];
+        }
+        (String::from_utf8(out).unwrap(), last, reason)
+    }
+}
+
+const CONNECT: &str = "CONNECT {\"cluster\":\"C1\"}\r\n";
+
+#[test]
+fn whoever_accepts_speaks_first_and_whoever_dials_connects_at_once() {
+    let mut out = Vec::new();
+    World::new(Side::Accepted)
+        .route
+        .greet(&facts("C1", false), &mut out);
+    let info = String::from_utf8(std::mem::take(&mut out)).unwrap();
+    assert!(info.starts_with("INFO {\"server_id\":\"OWN\""));
+    assert!(
+        info.contains("\"nonce\":\"nonce\",\"cluster\":\"C1\"") && !info.contains("route_pool_idx")
+    );
+    World::dialled().route.greet(&facts("C1", true), &mut out);
+    let connect = String::from_utf8(out).unwrap();
+    let login = r#""user":"u","pass":"p","#;
+    assert!(
+        connect.starts_with("CONNECT {\"echo\":true,\"verbose\":false") && connect.contains(login)
+    );
+    assert!(connect.contains(r#""name":"OWN","cluster":"C1","cluster_dynamic":true"#));
+}
+
+#[test]
+fn a_server_is_introduced_by_its_info_and_says_its_own_when_admitted() {
+    let mut world = World::new(Side::Accepted);
+    assert_eq!(world.say(&format!("{CONNECT}PING\r\n")).0, "PONG\r\n");
+    let (_, action, _) = world.say(
+        "INFO {\"server_id\":\"X\",\"port\":1,\"route_pool_idx\":1,\"route_pool_size\":3}\r\n",
+    );
+    assert!(
+        action.contains("Introduced") && action.contains("pool_index: 1"),
+        "{action}"
+    );
+    assert!(world.route.is_waiting() && world.route.is_stranger());
+    let mut out = Vec::new();
+    world.route.admit(&world.facts, Instant::now(), &mut out);
+    assert!(out.is_empty() && world.route.is_admitted() && !world.route.is_waiting());
+
+    let mut world = World::dialled();
+    assert!(
+        world
+            .say("INFO {\"server_id\":\"X\",\"port\":1}\r\n")
+            .1
+            .contains("Introduced")
+    );
+    world.route.admit(&world.facts, Instant::now(), &mut out);
+    let said = String::from_utf8(out).unwrap();
+    assert!(
+        said.contains("\"route_pool_size\":3,\"route_pool_idx\":2}") && said.ends_with("PING\r\n")
+    );
+    assert!(
+        world.say("PONG\r\n").1.contains("Answered")
+            && !world.say("PONG\r\n").1.contains("Answered")
+    );
+    assert!(world.route.rtt().is_some());
+}
+
+#[test]
+fn connect_must_come_first_and_from_a_server_of_this_cluster() {
+    for (text, told, reason) in [
+        (
+            "PING\r\n",
+            "'Authorization Violation'",
+            CloseReason::AuthenticationFailure,
+        ),
+        (
+            "INFO {}\r\n",
+            "'Authorization Violation'",
+            CloseReason::AuthenticationFailure,
+        ),
+        ("CONNECT {\r\n", "", CloseReason::ProtocolViolation),
+        (
+            "CONNECT {\"lang\":\"rust\"}\r\n",
+            "'attempted to connect to route port'",
+            CloseReason::IncorrectPort,
+        ),
+        (
+            "CONNECT {\"gateway\":\"X\",\"cluster\":\"C1\"}\r\n",
+            "'Rejecting connection from gateway \"X\" on the Route port'",
+            CloseReason::IncorrectPort,
+        ),
+        (
+            "CONNECT {\"cluster\":\"C2\",\"cluster_dynamic\":true}\r\n",
+            "'Rejecting connection, cluster name \"C2\" does not match \"C1\"'",
+            CloseReason::ClusterNameConflict,
+        ),
+        (
+            "CONNECT {\"cluster\":\"_\"}\r\n",
+            "'Rejecting connection, cluster name \"_\" is reserved'",
+            CloseReason::ClusterNameConflict,
+        ),
+        (
+            "CONNECT {\"cluster\":\"C1\"}\r\n-ERR 'x'\r\n",
+            "",
+            CloseReason::ParseError,
+        ),
+        (
+            "CONNECT {\"cluster\":\"C1\"}\r\nRS+ $G a\r\n",
+            "",
+            CloseReason::ProtocolViolation,
+        ),
+        (
+            "CONNECT {\"cluster\":\"C1\"}\r\nINFO {}\r\n",
+            "",
+            CloseReason::ProtocolViolation,
+        ),
+    ] {
+        let (out, _, ended) = World::new(Side::Accepted).say(text);
+        let told = if told.is_empty() {
+            String::new()
+        } else {
+            format!("-ERR {told}\r\n")
+        };
+        assert_eq!((out, ended), (told, Some(reason)), "{text}");
+    }
+}
+
+#[test]
+fn a_made_up_name_yields_and_the_password_counts() {
+    let mut world = World::new(Side::Accepted);
+    world.facts = facts("zz", true);
+    assert_eq!(world.say(CONNECT).2, None);
+    let mut world = World::new(Side::Accepted);
+    world.options.cluster.user = Some("u".into());
+    world.options.cluster.password = Some(Secret::new("p"));
+    assert_eq!(
+        world.say(CONNECT).2,
+        Some(CloseReason::AuthenticationFailure)
+    );
+    let mut again = World::new(Side::Accepted);
+    again.options = world.options.clone();
+    let connect = "CONNECT {\"cluster\":\"C1\",\"user\":\"u\",\"pass\":\"p\"}\r\n";
+    assert_eq!(again.say(connect).2, None);
+}
+
+#[test]
+fn later_infos_tell_of_others_and_of_changes() {
+    let mut world = World::dialled();
+    world.say("INFO {\"server_id\":\"X\",\"port\":1}\r\n");
+    world
+        .route
+        .admit(&world.facts, Instant::now(), &mut Vec::new());
+    for (text, expected) in [
+        (
+            r#"{"server_id":"Y","port":2,"ip":"nats-route://a:2/"}"#,
+            "Heard",
+        ),
+        (r#"{"server_id":"X","port":1,"ldm":true}"#, "LameDuck"),
+        (
+            r#"{"server_id":"X","port":1,"export":{"allow":["a"]}}"#,
+            "Repeat",
+        ),
+        (
+            r#"{"server_id":"X","port":1,"export":{"allow":["a"]}}"#,
+            "Nothing",
+        ),
+        (
+            r#"{"server_id":"","route_account":"A","route_acc_add_reqid":"r"}"#,
+            "Forget(\"A\")",
+        ),
+        (r#"{"server_id":"GW","gateway":"G"}"#, "Nothing"),
+        (r#"{"server_id":""}"#, "Nothing"),
+    ] {
+        let (out, action, reason) = world.say(&format!("INFO {text}\r\n"));
+        assert!(
+            action.contains(expected) && reason.is_none(),
+            "{text}: {action}"
+        );
+        assert_eq!(
+            out.contains("\"route_acc_add_reqid\":\"r\""),
+            expected.starts_with("Forget")
+        );
+        assert!(!out.contains("route_account"));
+    }
+}
