@@ -941,6 +941,18 @@ fn a_consumer_that_takes_nothing_is_a_slow_one_through_tls_too() {
 }
 
 #[test]
+fn no_ping_comes_before_info() {
+    let conf = block("server", "handshake_first: true") + "ping_interval: 50ms";
+    let server = start(&midge(), &conf);
+    let mut client = server.connect();
+    client.keep_pings();
+    // Longer than the interval, and nothing is said.
+    client.take_nothing().unwrap();
+    client.upgrade(&Tls::new()).unwrap();
+    client.expect_info();
+}
+
+#[test]
 fn clients_beside_verified_ones_are_warned_of() {
     let conf = format!("{}allow_non_tls: true", block("server", "verify: true"));
     let mut server = start(&midge(), &conf);

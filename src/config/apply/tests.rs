@@ -288,6 +288,8 @@ fn tls_blocks_are_checked_without_opening_a_file() {
     );
     assert_eq!(tls("watch: 1h").watch, Some(Duration::from_secs(3600)));
     assert!(tls("verify_and_map: true").verify);
+    assert_eq!(tls("timeout: 0").timeout, Duration::from_secs(2));
+    assert_eq!(tls("timeout: 0.5").timeout, Duration::from_millis(500));
     let pin = "AB".repeat(32);
     assert_eq!(
         tls(&format!("pinned_certs: [\"{pin}\"]")).pinned_certs,

@@ -48,7 +48,8 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
             }
         }
         "insecure" => set(&mut tls.insecure, boolean(report, entry)),
-        "timeout" => set(&mut tls.timeout, report.seconds(entry)),
+        // 0 is the default, as in the reference server.
+        "timeout" => set(&mut tls.timeout, report.seconds(entry).filter(|it| !it.is_zero())),
         "cipher_suites" => tls.cipher_suites = names(report, entry, "cipher", SUITES, FOREIGN_SUITES, WEAK_SUITES),
         "allow_insecure_cipher_suites" => set(&mut tls.allow_insecure_cipher_suites, boolean(report, entry)),
         "curve_preferences" => tls.curve_preferences = names(report, entry, "curve preference", CURVES, FOREIGN_CURVES, &[]),

@@ -1,10 +1,8 @@
-//! TLS by rustls, with the cryptography of ring: what a `tls` block comes to, ready for [`Transport`].
+//! TLS by rustls, with the cryptography of ring: what a `tls` block comes to, ready for the transport of a connection.
 //!
 //! A [`TlsServer`] or [`TlsClient`] holds everything that sessions of one listener share. It is made when the server
 //! starts and at each reload, and replaced as a whole: sessions that are open keep what they began with, and tickets of
 //! the old one are of no use with the new one, so that nobody comes in again who would be refused today.
-//!
-//! [`Transport`]: super::transport::Transport
 
 mod client;
 mod clock;

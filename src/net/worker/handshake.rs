@@ -11,6 +11,7 @@
 //! ```
 
 use std::io;
+use std::time::Duration;
 
 use super::{Worker, context};
 use crate::certificate::Certificate;
@@ -66,7 +67,10 @@ impl Worker {
 
     /// Tells a fresh connection why it cannot stay, in clear: a handshake would be work for nothing.
     pub(super) fn refuse(&mut self, conn: u32, reason: CloseReason) {
-        self.greet(conn);
+        let tls = self.settings.options.tls.as_ref();
+        if tls.is_none_or(|tls| tls.handshake_first == HandshakeFirst::Off) {
+            self.greet(conn);
+        }
         self.end_with_text(conn, reason);
     }
 
@@ -122,7 +126,7 @@ impl Worker {
         self.note_stranger(conn);
     }
 
-    fn tls_timeout(&self) -> std::time::Duration {
+    fn tls_timeout(&self) -> Duration {
         let tls = self.settings.tls.clients.as_ref();
         tls.map_or(limits::TLS_TIMEOUT, |tls| tls.timeout)
     }
@@ -341,7 +345,9 @@ impl Worker {
         }
         let mut count = 0;
         for conn in self.slots() {
-            let outlet = self.outlets.get(conn);
+            let connection = self.connections.get(conn as usize);
+            let is_client = connection.is_some_and(|it| it.peer.as_client().is_some());
+            let outlet = self.outlets.get(conn).filter(|_| is_client);
             let Some(session) = outlet.and_then(|outlet| outlet.transport.session()) else {
                 continue;
             };
@@ -361,7 +367,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn set_deadline(&mut self, conn: u32, delay: std::time::Duration, purpose: Purpose) {
+    pub(super) fn set_deadline(&mut self, conn: u32, delay: Duration, purpose: Purpose) {
         if let Some(connection) = self.connections.get(conn as usize) {
             self.timers.set(Deadline {
                 at: self.outlets.now + delay,

@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::Worker;
+use super::handshake::Phase;
 use crate::config::options::WriteTimeout;
 use crate::heap;
 use crate::limits;
@@ -139,7 +140,12 @@ impl Worker {
             return self.beat_route(conn);
         }
         let interval = options.ping_interval;
-        let beat = connection.peer.keepalive().beat(interval, options.ping_max);
+        // Before it has come through its handshake there is nobody to talk to, and a time limit of its own.
+        let beat = if connection.phase == Phase::Open {
+            connection.peer.keepalive().beat(interval, options.ping_max)
+        } else {
+            Beat::Skip
+        };
         connection.beat_at = self.outlets.now + interval;
         let (at, serial) = (connection.beat_at, connection.serial);
         debug!(self.shared.log, "{} - Client Ping Timer", connection.peer);
