@@ -281,11 +281,10 @@ mod tests {
             password: Some(Secret::new(bcrypt::hash("p", 4).expect("a cost there is"))),
             ..Options::default()
         };
-        let connect = Connect {
-            user: Some("u".into()),
-            pass: Some(password.into()),
-            ..Connect::default()
-        };
+        let mut connect = Connect::default();
+        let credentials = connect.credentials_mut();
+        credentials.user = Some("u".into());
+        credentials.pass = Some(password.into());
         match Authenticator::new(&options).judge(&connect, None, None) {
             Verdict::Verify(challenge) => challenge,
             other => panic!("{other:?}"),

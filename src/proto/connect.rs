@@ -24,29 +24,47 @@ pub struct Connect {
     pub no_responders: bool,
     /// 0, or 1 for INFO at any time.
     pub protocol: i64,
-    /// Credentials: user name.
-    pub user: Option<Box<str>>,
-    /// Credentials: password.
-    pub pass: Option<Box<str>>,
-    /// Credentials: token.
-    pub auth_token: Option<Box<str>>,
-    /// Credentials: public key.
-    pub nkey: Option<Box<str>>,
-    /// Credentials: signature of the nonce.
-    pub sig: Option<Box<str>>,
-    /// Credentials: user JWT.
-    pub jwt: Option<Box<str>>,
+    credentials: Option<Box<Credentials>>,
     /// The application's name.
     pub name: Option<Box<str>>,
     /// The library's language.
     pub lang: Option<Box<str>>,
     /// The library's version.
     pub version: Option<Box<str>>,
+}
+
+/// What a client gives to be let in, each part absent unless it does. Most give none of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user's name.
+    pub user: Option<Box<str>>,
+    /// The password.
+    pub pass: Option<Box<str>>,
+    /// A token.
+    pub auth_token: Option<Box<str>>,
+    /// A public key.
+    pub nkey: Option<Box<str>>,
+    /// Signature of the nonce.
+    pub sig: Option<Box<str>>,
+    /// A user JWT.
+    pub jwt: Option<Box<str>>,
     /// An account to use; refused.
     pub account: Option<Box<str>>,
     /// Whether to make a new account; refused.
     pub new_account: bool,
 }
+
+/// The credentials of who gives none.
+static NO_CREDENTIALS: Credentials = Credentials {
+    user: None,
+    pass: None,
+    auth_token: None,
+    nkey: None,
+    sig: None,
+    jwt: None,
+    account: None,
+    new_account: false,
+};
 
 impl Default for Connect {
     fn default() -> Self {
@@ -57,17 +75,10 @@ impl Default for Connect {
             headers: false,
             no_responders: false,
             protocol: 0,
-            user: None,
-            pass: None,
-            auth_token: None,
-            nkey: None,
-            sig: None,
-            jwt: None,
+            credentials: None,
             name: None,
             lang: None,
             version: None,
-            account: None,
-            new_account: false,
         }
     }
 }
@@ -79,12 +90,23 @@ impl fmt::Debug for Connect {
             .field("name", &self.name)
             .field("lang", &self.lang)
             .field("version", &self.version)
-            .field("user", &self.user)
+            .field("user", &self.credentials().user)
             .finish_non_exhaustive()
     }
 }
 
 impl Connect {
+    /// The credentials.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        self.credentials.as_deref().unwrap_or(&NO_CREDENTIALS)
+    }
+
+    /// The same, to be changed.
+    pub fn credentials_mut(&mut self) -> &mut Credentials {
+        self.credentials.get_or_insert_default()
+    }
+
     /// Takes over what the JSON text names.
     ///
     /// # Errors
@@ -122,17 +144,17 @@ impl<'de> Visitor<'de> for Merge<'_> {
                 "headers" => merge(&mut map, &mut to.headers)?,
                 "no_responders" => merge(&mut map, &mut to.no_responders)?,
                 "protocol" => merge(&mut map, &mut to.protocol)?,
-                "user" => merge_text(&mut map, &mut to.user)?,
-                "pass" => merge_text(&mut map, &mut to.pass)?,
-                "auth_token" => merge_text(&mut map, &mut to.auth_token)?,
-                "nkey" => merge_text(&mut map, &mut to.nkey)?,
-                "sig" => merge_text(&mut map, &mut to.sig)?,
-                "jwt" => merge_text(&mut map, &mut to.jwt)?,
+                "user" => merge_text(&mut map, &mut to.credentials_mut().user)?,
+                "pass" => merge_text(&mut map, &mut to.credentials_mut().pass)?,
+                "auth_token" => merge_text(&mut map, &mut to.credentials_mut().auth_token)?,
+                "nkey" => merge_text(&mut map, &mut to.credentials_mut().nkey)?,
+                "sig" => merge_text(&mut map, &mut to.credentials_mut().sig)?,
+                "jwt" => merge_text(&mut map, &mut to.credentials_mut().jwt)?,
                 "name" => merge_text(&mut map, &mut to.name)?,
                 "lang" => merge_text(&mut map, &mut to.lang)?,
                 "version" => merge_text(&mut map, &mut to.version)?,
-                "account" => merge_text(&mut map, &mut to.account)?,
-                "new_account" => merge(&mut map, &mut to.new_account)?,
+                "account" => merge_text(&mut map, &mut to.credentials_mut().account)?,
+                "new_account" => merge(&mut map, &mut to.credentials_mut().new_account)?,
                 // Of no effect for clients, but their types are checked.
                 "tls_required" => check::<bool, _>(&mut map)?,
                 "remote_account" | "proxy_sig" => check::<String, _>(&mut map)?,
@@ -205,8 +227,8 @@ mod tests {
         .unwrap();
         assert_eq!(
             (
-                connect.user.as_deref(),
-                connect.pass.as_deref(),
+                connect.credentials().user.as_deref(),
+                connect.credentials().pass.as_deref(),
                 connect.verbose
             ),
             (Some("u"), None, false)

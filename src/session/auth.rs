@@ -329,22 +329,22 @@ impl Authenticator {
         if !self.is_required() {
             return Verdict::Accepted(Arc::clone(&self.open));
         }
-        let nkey = connect.nkey.as_deref().filter(|_| self.has_nkeys());
+        let nkey = connect.credentials().nkey.as_deref().filter(|_| self.has_nkeys());
         if let Some(key) = nkey {
             return match nonce {
-                Some(nonce) => self.judge_key(key, connect.sig.as_deref(), nonce),
+                Some(nonce) => self.judge_key(key, connect.credentials().sig.as_deref(), nonce),
                 // It came before there were keys, and had nothing to sign.
                 None => Verdict::Refused(Some(Flaw::NotVerified)),
             };
         }
-        let password = connect.pass.as_deref().unwrap_or_default();
+        let password = connect.credentials().pass.as_deref().unwrap_or_default();
         if let Some(mapped) = self.map(certificate) {
             return match mapped.user.and_then(|user| self.users.get(&user)) {
                 Some(login) => self.judge_password(Some(login), password),
                 None => Verdict::Refused(None),
             };
         }
-        match (&connect.user, &connect.auth_token, &connect.pass) {
+        match (&connect.credentials().user, &connect.credentials().auth_token, &connect.credentials().pass) {
             (None, None, None) => {
                 return match &self.nameless {
                     Nameless::Nkey(key) => self.admit(self.nkeys.get(key)),
@@ -357,7 +357,7 @@ impl Authenticator {
             _ => {}
         }
         if let Some(token) = &self.token {
-            return match connect.auth_token.as_deref() {
+            return match connect.credentials().auth_token.as_deref() {
                 Some(given) => self.judge_password(Some(token), given),
                 None => Verdict::Refused(None),
             };
@@ -365,7 +365,7 @@ impl Authenticator {
         let Some((name, login)) = &self.single else {
             return Verdict::Refused(None);
         };
-        let is_it = connect.user.as_deref() == Some(name);
+        let is_it = connect.credentials().user.as_deref() == Some(name);
         self.judge_password(Some(login).filter(|_| is_it), password)
     }
 

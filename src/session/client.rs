@@ -242,7 +242,7 @@ impl Client {
     pub fn credentials(&self) -> String {
         let connect = &self.connect;
         let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
-        match (&connect.nkey, &connect.user, &connect.auth_token) {
+        match (&connect.credentials().nkey, &connect.credentials().user, &connect.credentials().auth_token) {
             (Some(nkey), ..) => format!(" - Nkey {}", shown(nkey)),
             (None, Some(user), _) => format!(" - User {}", shown(user)),
             (None, None, Some(_)) => " - Token \"[REDACTED]\"".into(),
@@ -559,7 +559,7 @@ impl Client {
         options: &Options,
     ) -> Result<Action<'a>, CloseReason> {
         let connect = &self.connect;
-        if connect.account.is_some() || connect.new_account {
+        if connect.credentials().account.is_some() || connect.credentials().new_account {
             return Err(CloseReason::AuthenticationFailure);
         }
         if !(0..=1).contains(&connect.protocol) {
@@ -620,7 +620,7 @@ impl fmt::Display for Client {
             write!(f, " - {}", shown(&said.join(":")))?;
         }
         // Where nobody has to say who he is, those who do are taken at their word, for this purpose alone.
-        let who = match (&identity.who, &connect.user) {
+        let who = match (&identity.who, &connect.credentials().user) {
             (Who::Anyone, None) => return Ok(()),
             (Who::Anyone, Some(user)) => Who::User(user.clone()),
             (who, _) => who.clone(),
