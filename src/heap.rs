@@ -34,6 +34,21 @@ pub fn settle() {
     glibc::settle();
 }
 
+/// For how many more entries to make room in a table of `len` that is full: at least one.
+///
+/// A table that grows within the heap leaves a hole behind each time. Where it may become large it is a mapping of its own
+/// at once: only what is used of that takes memory, and it grows without being copied.
+#[must_use]
+pub fn room<T>(len: usize) -> usize {
+    /// Entries of a table that may well stay small.
+    const FEW: usize = 256;
+    if len < FEW || !SETTLED.load(Ordering::Relaxed) {
+        return 1;
+    }
+    let mapped = MAPPED_BYTES_MIN / size_of::<T>().max(1) + 1;
+    mapped.saturating_sub(len).max(1)
+}
+
 /// Gives the free end of the heap back to the system.
 pub fn give_back() {
     /// Blocks that are a little more than may be free, and each a little less than a mapping of its own.

@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::shadows::Shadows;
+use crate::heap;
 use crate::sublist::{NodeId, SubRef, Text};
 
 /// One subscription.
@@ -19,7 +20,7 @@ pub struct Subscription {
     /// The peer's name for it.
     pub sid: Text,
     /// The queue group, if any.
-    pub queue: Option<Box<[u8]>>,
+    queue: Option<Box<Text>>,
     /// Messages delivered to it.
     pub delivered: u64,
     /// The connection it belongs to.
@@ -35,6 +36,14 @@ pub struct Subscription {
     serial: u32,
     next: u32,
     previous: u32,
+}
+
+impl Subscription {
+    /// The queue group, if any.
+    #[must_use]
+    pub fn queue(&self) -> Option<&[u8]> {
+        self.queue.as_deref().map(Text::as_bytes)
+    }
 }
 
 /// The subscriptions of one connection: the start of its list, and how many.
@@ -125,11 +134,15 @@ impl Subscriptions {
         if self.owned.len() <= at {
             self.owned.resize(at + 1, Owned::default());
         }
+        if self.slots.len() == self.slots.capacity() {
+            let room = heap::room::<Subscription>(self.slots.len());
+            self.slots.reserve(room);
+        }
         let owned = &mut self.owned[at];
         let serial = self.next_serial;
         let slot = slot(self.slots.insert(Subscription {
             sid: Text::new(sid),
-            queue: queue.map(Into::into),
+            queue: queue.map(|name| Box::new(Text::new(name))),
             delivered: 0,
             conn,
             node: None,
@@ -308,7 +321,7 @@ mod tests {
     #[test]
     fn a_subscription_is_small() {
         assert!(
-            size_of::<Subscription>() <= 80,
+            size_of::<Subscription>() <= 72,
             "{}",
             size_of::<Subscription>()
         );

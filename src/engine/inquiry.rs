@@ -56,7 +56,11 @@ impl Engine {
 /// What the server knows of a peer.
 fn user_info(peer: &ClientPeer) -> Value {
     let mut info = Map::new();
-    let claimed = || peer.session.connect().and_then(|it| it.credentials().user.as_deref());
+    let claimed = || {
+        peer.session
+            .connect()
+            .and_then(|it| it.credentials().user.as_deref())
+    };
     if let Some(identity) = peer.session.identity() {
         let user = match &identity.who {
             Who::Anyone => claimed().unwrap_or_default(),

@@ -516,14 +516,14 @@ impl Engine {
             return;
         };
         if let (Some(account), Some(node)) = (self.broker.account(account), gone.node) {
-            let queue = gone.queue.as_deref();
+            let queue = gone.queue();
             let is_news = account.unsubscribe(node, queue, sub, &mut self.scratch);
             if is_news && self.broker.routes.count() > 0 {
                 self.news.push(account.index, &self.scratch, queue);
             }
         }
         if !self.subscriptions.shadows.is_empty() {
-            self.end_shadows(sub, gone.queue.as_deref());
+            self.end_shadows(sub, gone.queue());
         }
     }
 }

@@ -67,7 +67,7 @@ impl Engine {
             };
             subject.clear();
             account.subject_of(node, &mut subject);
-            let queue = subscription.queue.as_deref();
+            let queue = subscription.queue();
             let admission = rules
                 .as_ref()
                 .map_or(Admission::Free, |it| it.may_subscribe(&subject, queue));
@@ -76,7 +76,10 @@ impl Engine {
                 self.post_denials(peer.account, sub);
                 continue;
             }
-            let (queue, sid) = (subscription.queue.clone(), subscription.sid.clone());
+            let (queue, sid) = (
+                subscription.queue().map(Box::<[u8]>::from),
+                subscription.sid.clone(),
+            );
             let violation = Violation::Withdrawn {
                 subject: &subject,
                 queue: queue.as_deref(),

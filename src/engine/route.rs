@@ -682,7 +682,7 @@ impl<S: Sink> Round<'_, S> {
         }
         if subscription.guarded {
             let guard = self.guards.get_mut(&subscription.conn);
-            let (subject, queue) = (self.message.subject(), subscription.queue.as_deref());
+            let (subject, queue) = (self.message.subject(), subscription.queue());
             if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
                 return false;
             }

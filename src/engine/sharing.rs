@@ -43,7 +43,7 @@ impl Engine {
             ) else {
                 continue;
             };
-            let queue = subscription.queue.clone();
+            let queue = subscription.queue().map(Box::<[u8]>::from);
             let shadows = &mut self.subscriptions.shadows;
             let shadow = shadows.cast(sub, home, import.account, &import.renaming);
             let standing = account.subscribe(&wanted, queue.as_deref(), shadow);
@@ -59,7 +59,10 @@ impl Engine {
         if self.subscriptions.shadows.is_empty() {
             return;
         }
-        let queue = self.subscriptions.get(sub).and_then(|it| it.queue.clone());
+        let queue = self
+            .subscriptions
+            .get(sub)
+            .and_then(|it| it.queue().map(Box::<[u8]>::from));
         self.end_shadows(sub, queue.as_deref());
     }
 
@@ -80,7 +83,10 @@ impl Engine {
         let Some(subscription) = self.subscriptions.get(sub) else {
             return;
         };
-        let (conn, queue) = (subscription.conn, subscription.queue.clone());
+        let (conn, queue) = (
+            subscription.conn,
+            subscription.queue().map(Box::<[u8]>::from),
+        );
         let guard = self.guards.get(&conn).filter(|_| subscription.guarded);
         let permissions = guard.map(|guard| Arc::clone(guard.rules().source()));
         let permissions = permissions.filter(|it| !it.subscribe.deny.is_empty());

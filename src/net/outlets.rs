@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::trace;
 use crate::broker::Mark;
 use crate::engine::{Delivery, Letter, Sink};
+use crate::heap;
 use crate::limits;
 use crate::log::{error, info};
 use crate::proto::encode::Message;
@@ -92,6 +93,11 @@ impl Outlets {
     pub(super) fn insert(&mut self, conn: u32, outlet: Outlet) {
         let at = conn as usize;
         if self.slots.len() <= at {
+            let missing = at + 1 - self.slots.len();
+            if self.slots.capacity() <= at {
+                let room = heap::room::<Option<Outlet>>(self.slots.len());
+                self.slots.reserve(room.max(missing));
+            }
             self.slots.resize_with(at + 1, || None);
         }
         self.slots[at] = Some(outlet);

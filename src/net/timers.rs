@@ -7,6 +7,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use crate::heap;
+
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
@@ -46,6 +48,9 @@ pub(super) struct Timers {
 impl Timers {
     /// Sets one.
     pub(super) fn set(&mut self, deadline: Deadline) {
+        if self.heap.len() == self.heap.capacity() {
+            self.heap.reserve(heap::room::<Deadline>(self.heap.len()));
+        }
         self.heap.push(Reverse(deadline));
     }
 

@@ -329,7 +329,11 @@ impl Authenticator {
         if !self.is_required() {
             return Verdict::Accepted(Arc::clone(&self.open));
         }
-        let nkey = connect.credentials().nkey.as_deref().filter(|_| self.has_nkeys());
+        let nkey = connect
+            .credentials()
+            .nkey
+            .as_deref()
+            .filter(|_| self.has_nkeys());
         if let Some(key) = nkey {
             return match nonce {
                 Some(nonce) => self.judge_key(key, connect.credentials().sig.as_deref(), nonce),
@@ -344,7 +348,11 @@ impl Authenticator {
                 None => Verdict::Refused(None),
             };
         }
-        match (&connect.credentials().user, &connect.credentials().auth_token, &connect.credentials().pass) {
+        match (
+            &connect.credentials().user,
+            &connect.credentials().auth_token,
+            &connect.credentials().pass,
+        ) {
             (None, None, None) => {
                 return match &self.nameless {
                     Nameless::Nkey(key) => self.admit(self.nkeys.get(key)),

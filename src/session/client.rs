@@ -242,7 +242,11 @@ impl Client {
     pub fn credentials(&self) -> String {
         let connect = &self.connect;
         let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
-        match (&connect.credentials().nkey, &connect.credentials().user, &connect.credentials().auth_token) {
+        match (
+            &connect.credentials().nkey,
+            &connect.credentials().user,
+            &connect.credentials().auth_token,
+        ) {
             (Some(nkey), ..) => format!(" - Nkey {}", shown(nkey)),
             (None, Some(user), _) => format!(" - User {}", shown(user)),
             (None, None, Some(_)) => " - Token \"[REDACTED]\"".into(),

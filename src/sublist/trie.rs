@@ -17,6 +17,7 @@
 //! read back from the path upwards.
 
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -24,11 +25,12 @@ use slab::Slab;
 
 use super::members::{Matches, Members};
 use super::{SubRef, Text};
+use crate::heap;
 use crate::subject;
 
 /// Names a node while a subscription stands at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(u32);
+pub struct NodeId(NonZeroU32);
 
 const ROOT: u32 = 0;
 /// No node: the root is nobody's child.
@@ -125,7 +127,7 @@ impl Sublist {
             self.len += 1;
             self.inserts += 1;
         }
-        NodeId(at)
+        NodeId(NonZeroU32::new(at).expect("only the root is 0, and a subject has a token"))
     }
 
     /// Notes that another server is interested: in a group it has so many members, whatever was known of it before.
@@ -210,7 +212,7 @@ impl Sublist {
 
     /// Takes a subscription out, and the nodes that nothing needs any more; false if it was not there.
     pub fn remove(&mut self, at: NodeId, queue: Option<&[u8]>, sub: SubRef) -> bool {
-        let Some(node) = self.nodes.get_mut(at.0 as usize) else {
+        let Some(node) = self.nodes.get_mut(at.0.get() as usize) else {
             return false;
         };
         let is_literal = node.parent == LITERALS;
@@ -220,7 +222,7 @@ impl Sublist {
         self.len -= 1;
         self.patterns -= usize::from(!is_literal);
         self.removes += 1;
-        self.prune(at.0);
+        self.prune(at.0.get());
         true
     }
 
@@ -270,7 +272,7 @@ impl Sublist {
     /// Appends the subject that leads to a node.
     pub fn subject_of(&self, at: NodeId, out: &mut Vec<u8>) {
         let mut path = Vec::new();
-        let mut next = at.0;
+        let mut next = at.0.get();
         while let Some(node) = self.node(next).filter(|_| next != ROOT) {
             path.push(&node.token);
             next = node.parent;
@@ -333,6 +335,9 @@ impl Sublist {
     }
 
     fn grow(&mut self, parent: u32, token: &[u8]) -> u32 {
+        if self.nodes.len() == self.nodes.capacity() {
+            self.nodes.reserve(heap::room::<Node>(self.nodes.len()));
+        }
         let id = u32::try_from(self.nodes.insert(Node::new(token, parent)))
             .expect("fewer than 2^32 nodes fit in memory");
         match (token, self.nodes.get_mut(parent as usize)) {

@@ -12,6 +12,7 @@ use super::handshake::Phase;
 use super::survey::Facts;
 use super::{Connection, Worker, context, slot};
 use crate::engine::{Peer, Sink as _};
+use crate::heap;
 use crate::id;
 use crate::limits;
 use crate::log::{debug, error, info};
@@ -31,6 +32,10 @@ impl Worker {
         refuse: Option<CloseReason>,
         place: Option<Place>,
     ) {
+        if self.connections.len() == self.connections.capacity() {
+            let room = heap::room::<Connection>(self.connections.len());
+            self.connections.reserve(room);
+        }
         let entry = self.connections.vacant_entry();
         let conn = slot(entry.key());
         let interest = Interest::READABLE | Interest::WRITABLE;

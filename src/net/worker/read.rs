@@ -281,7 +281,9 @@ impl Worker {
             return;
         };
         debug!(log, "{client} - {mapped}");
-        let user = client.connect().and_then(|connect| connect.credentials().user.as_deref());
+        let user = client
+            .connect()
+            .and_then(|connect| connect.credentials().user.as_deref());
         if let Some(user) = user.filter(|_| mapped.user.is_some()) {
             let user = quote(user.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
             let text = "but user required from cert";
