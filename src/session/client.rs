@@ -274,8 +274,8 @@ impl Client {
             Some(Who::Token) => return "[REDACTED]",
             Some(Who::Anyone) | None => {}
         }
-        let connect = &self.connect;
-        match (&connect.nkey, &connect.user, &connect.auth_token) {
+        let given = self.connect.credentials();
+        match (&given.nkey, &given.user, &given.auth_token) {
             (Some(name), ..) | (None, Some(name), _) => name,
             (None, None, Some(_)) => "[REDACTED]",
             (None, None, None) => "",

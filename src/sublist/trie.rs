@@ -380,7 +380,11 @@ impl Sublist {
         }
         if self.len == 0 {
             // The last subscription is gone: give back what a crowd before it needed.
-            *self = Sublist::default();
+            *self = Sublist {
+                inserts: self.inserts,
+                removes: self.removes,
+                ..Sublist::default()
+            };
         }
     }
 }
@@ -474,6 +478,9 @@ mod tests {
             list.remove(node, (slot % 4 == 0).then_some(&b"q"[..]), sub(slot));
         }
         assert!(list.is_empty() && list.nodes.is_empty() && list.edges.is_empty());
+        // What was counted outlives what was stored.
+        let (inserts, removes) = list.changes();
+        assert!(inserts > 1_000 && inserts == removes);
     }
 
     #[test]

@@ -464,7 +464,7 @@ impl Worker {
         SubscriptionSnapshot {
             account: account.map_or_else(|| "".into(), |it| it.name.as_str().into()),
             subject: self.subject_of(subscription),
-            queue: text(subscription.queue.as_deref().unwrap_or_default()),
+            queue: text(subscription.queue().unwrap_or_default()),
             sid: text(subscription.sid.as_bytes()),
             delivered: subscription.delivered,
             max: subscription.max,
