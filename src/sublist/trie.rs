@@ -127,7 +127,8 @@ impl Sublist {
             self.len += 1;
             self.inserts += 1;
         }
-        NodeId(NonZeroU32::new(at).expect("only the root is 0, and a subject has a token"))
+        // Each subject has a token, and only the root is 0; were it not so, the one place that is nobody's would do.
+        NodeId(NonZeroU32::new(at).unwrap_or(NonZeroU32::MAX))
     }
 
     /// Notes that another server is interested: in a group it has so many members, whatever was known of it before.
