@@ -17,7 +17,6 @@
 //! read back from the path upwards.
 
 use std::hash::{BuildHasher, Hasher};
-use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -30,7 +29,7 @@ use crate::subject;
 
 /// Names a node while a subscription stands at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(NonZeroU32);
+pub struct NodeId(u32);
 
 const ROOT: u32 = 0;
 /// No node: the root is nobody's child.
@@ -127,8 +126,7 @@ impl Sublist {
             self.len += 1;
             self.inserts += 1;
         }
-        // Each subject has a token, and only the root is 0; were it not so, the one place that is nobody's would do.
-        NodeId(NonZeroU32::new(at).unwrap_or(NonZeroU32::MAX))
+        NodeId(at)
     }
 
     /// Notes that another server is interested: in a group it has so many members, whatever was known of it before.
@@ -213,7 +211,7 @@ impl Sublist {
 
     /// Takes a subscription out, and the nodes that nothing needs any more; false if it was not there.
     pub fn remove(&mut self, at: NodeId, queue: Option<&[u8]>, sub: SubRef) -> bool {
-        let Some(node) = self.nodes.get_mut(at.0.get() as usize) else {
+        let Some(node) = self.nodes.get_mut(at.0 as usize) else {
             return false;
         };
         let is_literal = node.parent == LITERALS;
@@ -223,7 +221,7 @@ impl Sublist {
         self.len -= 1;
         self.patterns -= usize::from(!is_literal);
         self.removes += 1;
-        self.prune(at.0.get());
+        self.prune(at.0);
         true
     }
 
@@ -273,7 +271,7 @@ impl Sublist {
     /// Appends the subject that leads to a node.
     pub fn subject_of(&self, at: NodeId, out: &mut Vec<u8>) {
         let mut path = Vec::new();
-        let mut next = at.0.get();
+        let mut next = at.0;
         while let Some(node) = self.node(next).filter(|_| next != ROOT) {
             path.push(&node.token);
             next = node.parent;
