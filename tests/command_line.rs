@@ -5,13 +5,13 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use support::server::Start;
-use support::{Program, ScratchDir};
+use support::{Program, ScratchDir, midge};
 
 /// How midge and the reference server take a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,6 @@ const LINES: &[(Verdict, &str)] = &[
     (BadHere, "--tls"), (BadHere, "--tlscert CERTS/server-cert.pem"), (BadHere, "--tlscert nothing --tlskey nothing"), (Good, "--tls=false"),
     (Good, "-p 1 -p 2"), (Good, "-c other.conf -c good.conf"),
 ];
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("the package builds it")
-}
 
 /// Whether a program takes `line`, and what it says.
 fn takes(program: &Path, dir: &Path, line: &str) -> (bool, String) {

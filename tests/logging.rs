@@ -10,11 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use support::server::{Server, Start};
-use support::{DEADLINE, Program, ScratchDir, wait_for};
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("the package builds it")
-}
+use support::{DEADLINE, ScratchDir, midge, wait_for};
 
 fn start(conf: &str) -> Server {
     let start = Start::new(&midge()).conf(conf);

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -16,11 +16,7 @@ use rustix::process::Signal;
 use support::connection::Connection;
 use support::http::get;
 use support::server::{Process, Server, Start};
-use support::{DEADLINE, Program, ScratchDir, wait_for};
-
-fn midge() -> PathBuf {
-    Program::Midge.path().expect("midge is always there")
-}
+use support::{DEADLINE, ScratchDir, midge, wait_for};
 
 fn start(conf: &str) -> Server {
     Start::new(&midge()).conf(conf).run().expect("it starts")

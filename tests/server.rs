@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use support::connection::Connection;
 use support::server::{Process, Server, Start};
-use support::{Program, ScratchDir, say_left_out, wait_for};
+use support::{Program, ScratchDir, midge, say_left_out, wait_for};
 
 /// A test for each server of what both must do.
 macro_rules! both {
@@ -46,10 +46,6 @@ fn run(program: Program, test: fn(&Path)) {
     if let Some(path) = program.path() {
         test(&path);
     }
-}
-
-fn midge() -> std::path::PathBuf {
-    Program::Midge.path().expect("midge is always there")
 }
 
 /// Message `n` of a series: `size` bytes, a multiple of 8, that no other message has.
