@@ -32,6 +32,7 @@ both! {
     sigterm_sends_what_is_queued_and_exits_with_0,
     sigint_sends_what_is_queued_and_exits_with_0,
     a_port_in_use_ends_it_with_1,
+    its_ports_file_says_where_tls_is_required,
     it_writes_its_pid_and_its_ports,
     operations_do_not_depend_on_where_reads_split,
     operations_arrive_byte_by_byte,
@@ -146,6 +147,24 @@ fn a_bad_flag_value_ends_midge_with_2_and_is_named_with_its_limit() {
         for part in [flag, value, limit] {
             assert!(log.contains(part), "{part} is missing in: {log}");
         }
+    }
+}
+
+fn its_ports_file_says_where_tls_is_required(program: &Path) {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let tls = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\"}}"
+    );
+    for (conf, start) in [
+        (tls.clone(), "tls://127.0.0.1:"),
+        (format!("{tls}\nallow_non_tls: true"), "nats://127.0.0.1:"),
+    ] {
+        let server = Start::new(program).conf(&conf).run().expect("it starts");
+        let files = std::fs::read_dir(server.dir()).expect("a readable directory");
+        let paths = files.map(|entry| entry.expect("an entry").path());
+        let mut ports = paths.filter(|path| path.extension().is_some_and(|it| it == "ports"));
+        let text = std::fs::read_to_string(ports.next().expect("one")).expect("text");
+        assert!(text.contains(start), "{text}");
     }
 }
 

@@ -87,6 +87,8 @@ impl Drop for Files {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     pub(super) clients: SocketAddr,
+    /// Whether clients must use TLS.
+    pub(super) is_tls_required: bool,
     pub(super) monitor: MonitorAddrs,
 }
 
@@ -100,7 +102,8 @@ impl Ports {
         let http = http.into_iter().flat_map(|addr| urls("http", addr));
         let https = https.into_iter().flat_map(|addr| urls("https", addr));
         let monitoring: Vec<String> = http.chain(https).collect();
-        let mut ports = json!({"nats": urls("nats", self.clients).collect::<Vec<_>>()});
+        let scheme = if self.is_tls_required { "tls" } else { "nats" };
+        let mut ports = json!({"nats": urls(scheme, self.clients).collect::<Vec<_>>()});
         if !monitoring.is_empty() {
             ports["monitoring"] = monitoring.into();
         }

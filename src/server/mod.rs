@@ -238,7 +238,7 @@ impl Server {
         if let Some(dir) = &ports_file_dir {
             lock(&server.state)
                 .files
-                .write_ports(dir, server.ports(), log);
+                .write_ports(dir, server.ports(&settings.options), log);
         }
         Ok(server)
     }
@@ -249,9 +249,10 @@ impl Server {
         self.addr
     }
 
-    fn ports(&self) -> Ports {
+    fn ports(&self, options: &Options) -> Ports {
         Ports {
             clients: self.addr,
+            is_tls_required: options.tls.is_some() && !options.allow_non_tls,
             monitor: self.monitor_addrs,
         }
     }

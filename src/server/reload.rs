@@ -98,7 +98,7 @@ impl Server {
             let log = &self.shared.log;
             state.files.remove_ports(log);
             if let Some(dir) = &options.ports_file_dir {
-                state.files.write_ports(dir, self.ports(), log);
+                state.files.write_ports(dir, self.ports(&options), log);
             }
         }
         let old = &state.settings.info;
