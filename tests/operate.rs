@@ -518,11 +518,18 @@ fn pid_and_ports_files_move_with_a_reload_and_go_at_the_end() {
 #[test]
 fn reloads_under_load_lose_nothing() {
     const COUNT: usize = 20_000;
-    let mut server = start("max_payload: 1000");
-    let mut subscriber = server.client("");
+    const U: &str = r#","user":"u","pass":"p""#;
+    // Limits change, other users come and go, and what the user itself may do gets wider and narrower.
+    let users = |number: usize| {
+        let allow = ["a", ">"][number % 2];
+        let u = format!("{{user: u, password: p, permissions: {{subscribe: \"{allow}\"}}}}");
+        format!("authorization {{users: [{u}, {{user: v{number}, password: p}}]}}")
+    };
+    let mut server = start(&format!("max_payload: 1000\n{}", users(0)));
+    let mut subscriber = server.client(U);
     subscriber.send(b"SUB a 1\r\n");
     subscriber.ping();
-    let mut publisher = server.client("");
+    let mut publisher = server.client(U);
     thread::scope(|scope| {
         scope.spawn(move || {
             for n in 0..COUNT {
@@ -541,7 +548,9 @@ fn reloads_under_load_lose_nothing() {
             let (payload, debug) = (1000 + reloads % 7, reloads % 2 == 0);
             let conf =
                 format!("max_payload: {payload}\ndebug: {debug}\nmax_connections: {payload}");
-            server.reload(&conf).unwrap();
+            server
+                .reload(&format!("{conf}\n{}", users(reloads)))
+                .unwrap();
         }
     });
 }
