@@ -190,6 +190,8 @@ pub struct Engine {
     pub cache: Cache,
     /// What its clients have published.
     pub received: Traffic,
+    /// What other servers have sent.
+    pub received_routed: Traffic,
     /// Those of connections with permissions.
     guards: HashMap<u32, Guard, RandomState>,
     rng: Rng,
@@ -225,6 +227,7 @@ impl Engine {
             subscriptions: Subscriptions::new(worker),
             cache: Cache::default(),
             received: Traffic::default(),
+            received_routed: Traffic::default(),
             guards: HashMap::default(),
             rng: Rng::seeded(seed),
             inquiries: 0,

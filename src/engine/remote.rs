@@ -55,7 +55,7 @@ impl Engine {
         if received.msgs > 0 {
             peer.active = true;
             peer.received.add(received);
-            self.received.add(received);
+            self.received_routed.add(received);
         }
         self.tell_news(sink);
         Fed { consumed, end }
@@ -119,6 +119,20 @@ impl Engine {
             }
             stays
         });
+    }
+
+    /// Gives what another server is interested in: account, subject and group.
+    pub fn for_each_interest(
+        &self,
+        peer: &RoutePeer,
+        mut read: impl FnMut(&str, &[u8], Option<&[u8]>),
+    ) {
+        for (key, interest) in &peer.interest {
+            if let Some(account) = self.broker.account(interest.account) {
+                let (subject, queue) = parts(key);
+                read(&account.name, subject, queue);
+            }
+        }
     }
 
     /// How many subjects another server is interested in.

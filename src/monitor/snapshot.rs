@@ -52,6 +52,8 @@ pub enum Question {
     Subscriptions(Box<SubscriptionFilter>),
     /// Counts by account and state.
     Census,
+    /// Its connections to other servers, with what those are interested in if that is wanted.
+    Routes(bool),
 }
 
 /// The answer to a [`Question`].
@@ -67,6 +69,8 @@ pub enum Answer {
     Subscriptions(usize, Vec<SubscriptionSnapshot>),
     /// To [`Question::Census`].
     Census(Census),
+    /// To [`Question::Routes`].
+    Routes(Vec<RouteSnapshot>),
 }
 
 /// Which connections a page is about, and in what order it has them.

@@ -37,6 +37,8 @@ pub(super) struct Pool {
     pub(super) pending: usize,
     /// What was delivered.
     pub(super) delivered: Traffic,
+    /// Messages that were queued for other servers.
+    pub(super) routed: Traffic,
     /// How often a producer was made to wait.
     pub(super) stalls: u64,
     /// The time of the turn.
@@ -249,8 +251,19 @@ impl Outlet {
             .push_back(Chunk::Shared(Arc::clone(shared), shared.len() - rest.len()));
     }
 
+    /// The same for a message to another server.
+    pub(super) fn count_routed(&mut self, bytes: usize, pool: &mut Pool) {
+        let one = Traffic {
+            msgs: 1,
+            bytes: bytes as u64,
+        };
+        self.delivered.add(one);
+        pool.routed.add(one);
+        self.active = pool.tick;
+    }
+
     #[inline]
-    pub(super) fn count(&mut self, bytes: usize, pool: &mut Pool) {
+    fn count(&mut self, bytes: usize, pool: &mut Pool) {
         let one = Traffic {
             msgs: 1,
             bytes: bytes as u64,

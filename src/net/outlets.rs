@@ -378,7 +378,7 @@ impl Sink for Outlets {
         let before = outlet.pending();
         let body = message.body().len().saturating_sub(2);
         let headers_left_out = if headers { 0 } else { message.header_len() };
-        outlet.count(body.saturating_sub(headers_left_out), &mut self.pool);
+        outlet.count_routed(body.saturating_sub(headers_left_out), &mut self.pool);
         let head_len_max = route::message_head_len_max(account, message, groups);
         outlet.push_headed(message, head_len_max, &mut self.pool, |tail| {
             route::message_head(account, message, groups, headers, tail)

@@ -31,6 +31,8 @@ use crate::proto::route::{RouteConnect, RouteFrame, RouteInfo, RouteLimits, Rout
 pub struct Dial {
     /// Tells this attempt from others.
     pub number: u64,
+    /// The configuration names the server.
+    pub is_configured: bool,
     /// The host that its certificate must name.
     pub host: String,
     /// The user to log in as.

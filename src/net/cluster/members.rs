@@ -46,6 +46,8 @@ pub(super) enum Ruling {
     Admit {
         /// There was no connection to it.
         is_first: bool,
+        /// Nobody has been told yet that it takes connections of this kind: for the pool, or for this account.
+        is_news: bool,
     },
     /// The connection ends; the other side is told so, if there is a text.
     Dismiss(CloseReason, Option<String>),
@@ -67,9 +69,17 @@ impl Place {
 }
 
 impl Member {
-    /// A connection to tell it something on.
-    pub(super) fn voice(&self) -> Option<Origin> {
-        let first = self.links.iter().min_by_key(|link| &link.place);
+    /// A connection to tell it something on; what concerns an account that has one of its own, on that.
+    pub(super) fn voice(&self, account: Option<&str>) -> Option<Origin> {
+        let fits = |link: &&Link| match (&link.place, account) {
+            (Place::Account(own), Some(account)) => own == account,
+            (_, account) => account.is_none(),
+        };
+        let first = self
+            .links
+            .iter()
+            .filter(fits)
+            .min_by_key(|link| &link.place);
         first.map(|link| link.origin)
     }
 
@@ -130,8 +140,10 @@ impl Members {
             return Ruling::Dismiss(CloseReason::DuplicateRoute, None);
         }
         let is_first = member.links.is_empty();
+        let is_pool = |place: &Place| matches!(place, Place::Pool(_));
+        let is_news = !is_pool(&place) || !member.links.iter().any(|link| is_pool(&link.place));
         member.links.push(Link { origin, place });
-        Ruling::Admit { is_first }
+        Ruling::Admit { is_first, is_news }
     }
 
     /// A connection is gone: gives the server that it was to, and whether it was the last one.
@@ -286,30 +298,25 @@ mod tests {
         }
     }
 
+    fn admitted(is_first: bool, is_news: bool) -> Ruling {
+        Ruling::Admit { is_first, is_news }
+    }
+
     #[test]
     fn the_first_of_a_place_stays_and_the_last_one_takes_the_server_along() {
         let (mut members, facts) = (Members::default(), facts(Some(3)));
         let mut judge = |conn, hello: &Hello| members.judge(origin(conn), hello, &facts, |_| true);
-        assert_eq!(
-            judge(1, &hello("B", 0, None)),
-            Ruling::Admit { is_first: true }
-        );
-        assert_eq!(
-            judge(2, &hello("B", 2, None)),
-            Ruling::Admit { is_first: false }
-        );
+        assert_eq!(judge(1, &hello("B", 0, None)), admitted(true, true));
+        assert_eq!(judge(2, &hello("B", 2, None)), admitted(false, false));
         let duplicate = Ruling::Dismiss(CloseReason::DuplicateRoute, None);
         assert_eq!(judge(3, &hello("B", 2, None)), duplicate);
         let account = Some("$SYS");
-        assert_eq!(
-            judge(4, &hello("B", 0, account)),
-            Ruling::Admit { is_first: false }
-        );
+        assert_eq!(judge(4, &hello("B", 0, account)), admitted(false, true));
         let member = members.get("B").expect("B");
         assert_eq!(member.url, "nats-route://127.0.0.1:6222/");
         assert_eq!(member.missing(&facts), [Place::Pool(1)]);
         assert_eq!(
-            (member.voice(), members.id_of(origin(2))),
+            (member.voice(None), members.id_of(origin(2))),
             (Some(origin(1)), Some("B"))
         );
         assert_eq!(members.client_urls(), ["B:4222", "shared:1"]);

@@ -33,7 +33,7 @@ use crate::rng::Rng;
 use crate::session::{CloseReason, ClusterFacts, Hello, Route, RouteEvent, Side, SubjectFilter};
 use dialer::Dialer;
 use members::{Members, Place, Ruling};
-use targets::{State, Targets};
+use targets::{Goal, State, Targets};
 
 pub use desk::{Desk, Happening};
 
@@ -201,6 +201,7 @@ impl Cluster {
         };
         let side = Side::Dialled(Box::new(crate::session::Dial {
             number: dial,
+            is_configured: target.is_explicit() || self.is_part_of_explicit(&target),
             host: self.certificate_host(&url.host),
             user,
             password,
@@ -209,6 +210,14 @@ impl Cluster {
             gossip_mode: target.gossip_mode,
         }));
         self.hand_over(socket, addr, side, last_id);
+    }
+
+    /// Whether this completes the pool of a server that the configuration names.
+    fn is_part_of_explicit(&self, target: &targets::Target) -> bool {
+        let Goal::Missing(id, _) = &target.goal else {
+            return false;
+        };
+        self.members.get(id).is_some_and(|it| it.is_explicit)
     }
 
     /// The name that a server's certificate must have: that of the URL, or where another server gave an address, the
@@ -270,7 +279,7 @@ impl Cluster {
         let has_account = |name: &str| broker.account_named(name).is_some();
         let ruling = self.members.judge(origin, hello, &self.facts, has_account);
         match ruling {
-            Ruling::Admit { is_first } => {
+            Ruling::Admit { is_first, is_news } => {
                 if let Some(dial) = hello.dial {
                     self.targets.succeeded(dial, id);
                 }
@@ -278,6 +287,8 @@ impl Cluster {
                 self.command(origin, Command::Admit(origin));
                 if is_first {
                     self.update_urls();
+                }
+                if is_news {
                     self.tell_others(hello);
                 }
             }
@@ -341,7 +352,8 @@ impl Cluster {
         hello.is_dynamic && is_greater
     }
 
-    /// Tells the servers that are there of one that has come, unless somebody else does.
+    /// Tells the servers that are there of one that has come, unless somebody else does. That it takes connections for an
+    /// account alone they hear on theirs for that account.
     fn tell_others(&mut self, hello: &Hello) {
         let (id, target) = (
             &hello.info.server_id,
@@ -360,7 +372,7 @@ impl Cluster {
         let news = RouteInfo {
             ip: url,
             pool_index: None,
-            account: None,
+            account: hello.account.clone(),
             ..hello.info.clone()
         };
         for (_, member) in self.members.iter().filter(|(other, _)| *other != id) {
@@ -371,7 +383,7 @@ impl Cluster {
                 },
                 ..news.clone()
             };
-            if let Some(voice) = member.voice() {
+            if let Some(voice) = member.voice(hello.account.as_deref()) {
                 let mut line = Vec::new();
                 told.encode(None, &mut line);
                 self.tell(voice, line, None);
@@ -467,7 +479,7 @@ impl Cluster {
         let mut line = Vec::new();
         info.encode(None, &mut line);
         for (_, member) in self.members.iter() {
-            if let Some(voice) = member.voice() {
+            if let Some(voice) = member.voice(None) {
                 self.tell(voice, line.clone(), None);
             }
         }

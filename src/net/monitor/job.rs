@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::Monitor;
 use crate::limits;
 use crate::monitor::snapshot::{
-    Answer, Briefs, Census, ConnectionSnapshot, Detailed, Question, SubscriptionFilter,
-    SubscriptionSnapshot, Totals,
+    Answer, Briefs, Census, ConnectionSnapshot, Detailed, Question, RouteSnapshot,
+    SubscriptionFilter, SubscriptionSnapshot, Totals,
 };
-use crate::monitor::{ConnzRequest, Page, Request, SubszRequest};
+use crate::monitor::{ConnzRequest, Listing, Page, Request, SubszRequest};
 use crate::net::mailbox::{Command, Ticket};
 
 /// See the module's documentation.
@@ -55,6 +55,8 @@ pub(super) struct Gathered {
     /// By number.
     pub(super) details: Vec<ConnectionSnapshot>,
     pub(super) subscriptions: (usize, Vec<SubscriptionSnapshot>),
+    /// By number.
+    pub(super) routes: Vec<RouteSnapshot>,
     /// The account that was asked for does not exist.
     pub(super) is_unknown_account: bool,
 }
@@ -93,6 +95,7 @@ impl Monitor {
             }
             Request::Connz(request) => self.advance_connz(job, &request, answers),
             Request::Subsz(request) => self.advance_subsz(job, &request, answers),
+            Request::Routez(listing) => self.advance_routez(job, listing, answers),
             _ => true,
         }
     }
@@ -116,6 +119,27 @@ impl Monitor {
                 if wants_census {
                     self.ask_all(job, &Question::Census);
                 }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn advance_routez(
+        &mut self,
+        job: &mut Job,
+        listing: Listing,
+        answers: Vec<(usize, Answer)>,
+    ) -> bool {
+        for (_, answer) in answers {
+            if let Answer::Routes(routes) = answer {
+                job.gathered.routes.extend(routes);
+            }
+        }
+        job.gathered.routes.sort_unstable_by_key(|route| route.rid);
+        match mem::replace(&mut job.stage, Stage::Counted) {
+            Stage::Begun => {
+                self.ask_all(job, &Question::Routes(listing != Listing::None));
                 false
             }
             _ => true,

@@ -71,7 +71,9 @@ impl Monitor {
             Request::Connz(request) => {
                 monitor::connz(site, request, &gathered.page, &gathered.details, json);
             }
-            Request::Routez(listing) => monitor::routez(site, *listing, &[], json),
+            Request::Routez(listing) => {
+                monitor::routez(site, *listing, &gathered.routes, json);
+            }
             Request::Subsz(request) => {
                 let figures = subsz_figures(request, &accounts, &gathered.totals);
                 let (total, list) = &gathered.subscriptions;
@@ -162,6 +164,7 @@ impl Monitor {
             totals: sum(totals),
             auth_required: self.settings.auth.is_required(),
             connections: self.shared.connection_count(),
+            routes: self.settings.broker.routes.count(),
             total_connections: self.accepted,
             subscriptions: subscriptions.sum(),
             slow_consumers: clients(&self.shared.slow_consumers),

@@ -12,6 +12,7 @@ mod life;
 mod mail;
 mod read;
 mod route;
+mod routez;
 mod survey;
 mod turn;
 

@@ -45,6 +45,16 @@ impl Facts {
         }
     }
 
+    /// When it came.
+    pub(super) fn start_moment(&self) -> Moment {
+        self.start.moment()
+    }
+
+    /// When its peer last did something.
+    pub(super) fn active_moment(&self) -> Moment {
+        self.active.moment()
+    }
+
     /// Its peer did something.
     pub(super) fn touch(&mut self, now: Tick) {
         self.active = now;
@@ -103,6 +113,10 @@ impl Worker {
             Question::Totals => {
                 let answer = Answer::Totals(Box::new(self.totals()));
                 return ticket.answer(answer);
+            }
+            Question::Routes(listed) => {
+                let routes = self.routes(*listed);
+                return ticket.answer(Answer::Routes(routes));
             }
             Question::Briefs(selection) if selection.subject.is_some() => {
                 Stage::Interested(HashSet::new())
@@ -172,6 +186,8 @@ impl Worker {
         let nanos = u32::try_from(cpu.tv_nsec).unwrap_or_default();
         Totals {
             from_clients: self.engine.received,
+            from_servers: self.engine.received_routed,
+            to_servers: self.outlets.pool.routed,
             to_clients: self.outlets.pool.delivered,
             stalls: self.outlets.pool.stalls,
             cache: self.engine.cache.figures(),
@@ -180,7 +196,6 @@ impl Worker {
             connections: self.connections.len(),
             mailbox_bytes: self.shared.mailboxes[usize::from(self.index)].backlog(),
             pending_bytes: self.outlets.pool.pending,
-            ..Totals::default()
         }
     }
 
@@ -222,7 +237,8 @@ impl Worker {
                 .account
                 .is_none_or(|it| it == connection.peer.account());
             let is_interested = only.as_ref().is_none_or(|only| only.contains(&conn));
-            if connection.closing.is_some() || !is_listed || !is_interested {
+            let is_client = connection.peer.as_client().is_some();
+            if connection.closing.is_some() || !is_listed || !is_interested || !is_client {
                 continue;
             }
             briefs.total += 1;
@@ -360,6 +376,9 @@ impl Worker {
                 continue;
             }
             census.stalled += usize::from(connection.stalled.is_some());
+            if connection.peer.as_route().is_some() {
+                continue;
+            }
             let is_stranger = connection.peer.is_stranger(&self.settings.auth);
             census.strangers += usize::from(is_stranger);
             let (account, received) = (connection.peer.account(), connection.peer.received());
@@ -416,6 +435,9 @@ impl Worker {
         let Some(connection) = self.connections.get(conn as usize) else {
             return;
         };
+        if connection.peer.as_route().is_some() {
+            return;
+        }
         let account = connection.peer.account();
         let received = connection.peer.received();
         let sent = self.outlets.get(conn).map(|outlet| outlet.delivered);
