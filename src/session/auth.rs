@@ -26,7 +26,7 @@ use super::permissions::Rules;
 use super::signature::{self, Flaw};
 use crate::certificate::Certificate;
 use crate::config::options::{
-    AccountLimits, Cluster, ConnectionType, Options, Permissions, Secret,
+    AccountLimits, Cluster, ConnectionType, Options, Permissions, Secret, TlsConfig,
 };
 use crate::nkey;
 use crate::proto::connect::Connect;
@@ -393,9 +393,24 @@ impl Authenticator {
         }
     }
 
-    /// Judges the credentials of another server: the one user that a cluster may have.
+    /// Judges the credentials of another server: its certificate, where that is to say who it is, else those of the one
+    /// user that a cluster may have.
     #[must_use]
-    pub fn judge_route(&self, cluster: &Cluster, user: Option<&str>, password: &str) -> Verdict {
+    pub fn judge_route(
+        &self,
+        cluster: &Cluster,
+        user: Option<&str>,
+        password: &str,
+        certificate: Option<&Certificate>,
+    ) -> Verdict {
+        let by_certificate =
+            |tls: &&TlsConfig| tls.verify_and_map || tls.verify_cert_and_check_known_urls;
+        if let Some(tls) = cluster.tls.as_ref().filter(by_certificate) {
+            return match certificate.is_some_and(|it| certificate::is_peer(it, cluster, tls)) {
+                true => Verdict::Accepted(Arc::clone(&self.open)),
+                false => Verdict::Refused(None),
+            };
+        }
         let Some(name) = &cluster.user else {
             return Verdict::Accepted(Arc::clone(&self.open));
         };

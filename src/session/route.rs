@@ -20,6 +20,7 @@ use super::auth::{Challenge, Verdict};
 use super::client::Context;
 use super::cluster::{ClusterFacts, Hello, RouteEvent};
 use super::keepalive::Keepalive;
+use crate::certificate::Certificate;
 use crate::config::options::{Options, Secret};
 use crate::limits;
 use crate::log::quote;
@@ -81,6 +82,8 @@ pub struct Route {
     connect: RouteConnect,
     challenge: Option<Box<Challenge>>,
     nonce: Box<str>,
+    /// The certificate that the other server has shown, which has been verified.
+    certificate: Option<Box<Certificate>>,
     /// What the other server said of itself.
     remote: Option<Box<RouteInfo>>,
     /// When to PING it.
@@ -135,12 +138,18 @@ impl Route {
             connect: RouteConnect::default(),
             challenge: None,
             nonce: nonce.into(),
+            certificate: None,
             remote: None,
             keepalive: Keepalive::default(),
             answered: false,
             pinged: None,
             rtt: None,
         }
+    }
+
+    /// Notes the certificate that the other server has shown, which has been verified.
+    pub fn set_certificate(&mut self, certificate: Option<Certificate>) {
+        self.certificate = certificate.map(Box::new);
     }
 
     /// Appends what this server says first.
@@ -387,9 +396,10 @@ impl Route {
         }
         let (user, pass) = (&self.connect.user, &self.connect.pass);
         let (user, pass) = (user.as_deref(), pass.as_deref().unwrap_or_default());
+        let certificate = self.certificate.as_deref();
         match context
             .auth
-            .judge_route(&context.options.cluster, user, pass)
+            .judge_route(&context.options.cluster, user, pass, certificate)
         {
             Verdict::Accepted(_) => self
                 .check_cluster(facts, out)

@@ -11,6 +11,7 @@
 //! ```
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Worker, context};
@@ -245,41 +246,16 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(conn as usize) {
             connection.tls_first = greet;
         }
-        let (Some(connection), Some(outlet), Some(options)) = (
-            self.connections.get_mut(conn as usize),
-            self.outlets.get(conn),
-            &self.settings.options.tls,
-        ) else {
+        let settings = Arc::clone(&self.settings);
+        let Some(options) = &settings.options.tls else {
             return self.fail_handshake(conn, "tls is not configured any longer", true);
         };
-        let Some(tls) = outlet.transport.session() else {
-            return;
-        };
-        let (label, log) = (outlet.label, &self.shared.log);
-        debug!(log, "{label} - TLS handshake complete");
-        let version = tls.version().unwrap_or_default();
-        let suite = tls.cipher_suite().unwrap_or_default();
-        debug!(log, "{label} - TLS version {version}, cipher suite {suite}");
-        let count = tls.peer_certificates().len();
-        let certificate = tls.peer_certificates().next().and_then(Certificate::parse);
-        if count > 1 && self.settings.auth.maps_certificates() {
-            debug!(
-                log,
-                "{label} - Multiple peer certificates found, selecting first"
-            );
+        let certificate = self.report_session(conn);
+        if !self.is_pinned(conn, &options.pinned_certs, certificate.as_ref()) {
+            return self.fail_handshake(conn, "certificate not pinned", false);
         }
-        if !options.pinned_certs.is_empty() {
-            let key = certificate.as_ref().map(|it| it.key_id.as_str());
-            if !key.is_some_and(|key| options.pinned_certs.iter().any(|pin| pin == key)) {
-                let what = match key {
-                    Some(key) => format!("for key id: {key}"),
-                    None => "as client did not provide a certificate".into(),
-                };
-                debug!(log, "{label} - Failed pinned cert test {what}");
-                return self.fail_handshake(conn, "certificate not pinned", false);
-            }
-        }
-        if let Some(client) = connection.peer.as_client_mut() {
+        let connection = self.connections.get_mut(conn as usize);
+        if let Some(client) = connection.and_then(|it| it.peer.as_client_mut()) {
             if options.verify_and_map {
                 client.set_certificate(certificate);
             }
@@ -291,6 +267,46 @@ impl Worker {
             self.greet(conn);
         }
         self.open(conn);
+    }
+
+    /// Logs what a handshake has come to, and gives the certificate that the peer has shown.
+    pub(super) fn report_session(&mut self, conn: u32) -> Option<Certificate> {
+        let outlet = self.outlets.get(conn)?;
+        let (label, log) = (outlet.label, &self.shared.log);
+        let session = outlet.transport.session()?;
+        debug!(log, "{label} - TLS handshake complete");
+        let version = session.version().unwrap_or_default();
+        let suite = session.cipher_suite().unwrap_or_default();
+        debug!(log, "{label} - TLS version {version}, cipher suite {suite}");
+        if session.peer_certificates().len() > 1 && self.settings.auth.maps_certificates() {
+            let text = "Multiple peer certificates found, selecting first";
+            debug!(log, "{label} - {text}");
+        }
+        let shown = session.peer_certificates().next();
+        shown.and_then(Certificate::parse)
+    }
+
+    /// Whether a certificate is one of those that are pinned, if any are.
+    pub(super) fn is_pinned(
+        &mut self,
+        conn: u32,
+        pins: &[String],
+        certificate: Option<&Certificate>,
+    ) -> bool {
+        let key = certificate.map(|it| it.key_id.as_str());
+        let is_pinned = key.is_some_and(|key| pins.iter().any(|pin| pin == key));
+        if pins.is_empty() || is_pinned {
+            return true;
+        }
+        let what = match key {
+            Some(key) => format!("for key id: {key}"),
+            None => "as client did not provide a certificate".into(),
+        };
+        if let Some(outlet) = self.outlets.get(conn) {
+            let label = outlet.label;
+            debug!(self.shared.log, "{label} - Failed pinned cert test {what}");
+        }
+        false
     }
 
     /// Ends a connection that did not come through its handshake. `is_quiet` is for what happens all day on a port that

@@ -72,13 +72,16 @@ impl Worker {
 
     /// The TLS session to another server stands.
     pub(super) fn finish_route_handshake(&mut self, conn: u32) {
-        if let Some(outlet) = self.outlets.get(conn) {
-            let (label, session) = (outlet.label, outlet.transport.session());
-            let version = session.and_then(|it| it.version()).unwrap_or_default();
-            let suite = session.and_then(|it| it.cipher_suite()).unwrap_or_default();
-            let log = &self.shared.log;
-            debug!(log, "{label} - TLS handshake complete");
-            debug!(log, "{label} - TLS version {version}, cipher suite {suite}");
+        let settings = Arc::clone(&self.settings);
+        let options = settings.options.cluster.tls.as_ref();
+        let pins = options.map_or(&[][..], |tls| &tls.pinned_certs);
+        let certificate = self.report_session(conn);
+        if !self.is_pinned(conn, pins, certificate.as_ref()) {
+            return self.fail_handshake(conn, "certificate not pinned", false);
+        }
+        let connection = self.connections.get_mut(conn as usize);
+        if let Some(route) = connection.and_then(|it| it.peer.as_route_mut()) {
+            route.set_certificate(certificate);
         }
         self.greet(conn);
         self.open(conn);

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::certificate::{Certificate, Dn};
+use crate::config::options::{Cluster, TlsConfig};
 
 /// What in a certificate named a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,24 @@ impl Mapping {
         let found = in_order.or_else(|| users().find(|(name, _)| name.is_permutation(&subject)));
         found.map(|(_, user)| user.as_str())
     }
+}
+
+/// Whether a certificate is that of another server of the cluster: it has the name of a host in `routes`, or the cluster's
+/// user is one of its names, as the `tls` block wants it.
+pub(super) fn is_peer(certificate: &Certificate, cluster: &Cluster, tls: &TlsConfig) -> bool {
+    let mut hosts = cluster.routes.iter().map(|route| route.host.as_str());
+    if tls.verify_cert_and_check_known_urls && hosts.any(|host| certificate.is_for_host(host)) {
+        return true;
+    }
+    let Some(user) = cluster.user.as_deref().filter(|_| tls.verify_and_map) else {
+        return false;
+    };
+    // A distinguished name is a text here: it is compared as a whole.
+    let mapping = Mapping::default();
+    mapping
+        .find(Some(certificate), |name| name == user)
+        .user
+        .is_some()
 }
 
 impl How {

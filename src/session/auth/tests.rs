@@ -302,3 +302,36 @@ fn nothing_secret_shows_in_debug_output() {
     let verdict = gate.judge(&connect(r#"{"user":"u","pass":"hush"}"#), None, None);
     assert!(!format!("{gate:?} {verdict:?}").contains("hush"));
 }
+
+#[test]
+fn certificates_say_which_servers_may_be_peers() {
+    let certificate = |name: &str| {
+        let text = std::fs::read(format!("certs/{name}-cert.pem")).unwrap();
+        let der = rustls_pemfile::certs(&mut text.as_slice()).next();
+        Certificate::parse(&der.unwrap().unwrap()).unwrap()
+    };
+    let judged = |tls: &str, more: &str, name: Option<&str>| {
+        let conf = format!("cluster {{port: 1, tls {{{tls}}}\n{more}}}");
+        let loaded = config::parse_str("test.conf", &conf, &Nothing).expect(&conf);
+        let cluster = &loaded.options.cluster;
+        let certificate = name.map(certificate);
+        // What its CONNECT says does not count then.
+        let verdict = gate("").judge_route(cluster, Some("u"), "p", certificate.as_ref());
+        matches!(verdict, Verdict::Accepted(_))
+    };
+    let known = "verify_cert_and_check_known_urls: true";
+    let routes = "routes: [\"nats://localhost:1\", \"nats://127.0.0.1:2\"], authorization {user: u, password: p}";
+    assert!(judged(known, routes, Some("server")));
+    assert!(!judged(known, routes, Some("server-wildcard")) && !judged(known, routes, None));
+    let wild = "routes: [\"nats://a.example.com:1\"]";
+    assert!(judged(known, wild, Some("server-wildcard")) && !judged(known, wild, Some("server")));
+    let mapped = |user: &str, name| {
+        let user = format!("authorization {{user: \"{user}\", password: p}}");
+        judged("verify_and_map: true", &user, Some(name))
+    };
+    assert!(mapped("app.nats.dev", "client-dns") && mapped("derek@nats.io", "client-email"));
+    assert!(mapped("CN=dns,O=midge tests", "client-dns"));
+    assert!(!mapped("O=midge tests,CN=dns", "client-dns") && !mapped("u", "client-dns"));
+    // Without either, name and password do.
+    assert!(judged("", routes, Some("server-wildcard")) && judged("", routes, None));
+}
