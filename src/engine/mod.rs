@@ -203,7 +203,7 @@ pub struct Engine {
     scratch: Vec<u8>,
     /// Subscriptions that the message at hand brought to their max, with their account.
     ended: Vec<(SubRef, u32)>,
-    /// Service imports and ways back that the message at hand met.
+    /// Service imports, ways back and shadows that the message at hand met.
     met: Vec<SubRef>,
     /// Ways back for the requests of this worker's connections to services of other accounts.
     replies: Replies,

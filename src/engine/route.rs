@@ -1,6 +1,7 @@
 //! Who gets a message, and handing it over.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -15,6 +16,7 @@ use crate::proto::frame::Publish;
 use crate::proto::route::RouteMessage;
 use crate::rng::Rng;
 use crate::session::{Context, Guard, SubjectFilter};
+use crate::subject::renaming::Renaming;
 use crate::sublist::{Cache, Group, Matches, SubRef};
 
 /// How often a message for a queue group may be handed on because its member was gone when it arrived.
@@ -267,6 +269,64 @@ impl Engine {
         outcome
     }
 
+    /// Delivers a message to plain subscriptions by way of their shadows, which came up one after the other.
+    pub(super) fn deliver_to_shadows(
+        &mut self,
+        crossing: Crossing<'_>,
+        shadows: &[SubRef],
+        origin: &Origin<'_>,
+        sink: &mut impl Sink,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let Some(account) = self.broker.account(crossing.account) else {
+            return outcome;
+        };
+        let mut last: Option<(Arc<Renaming>, Arc<[u8]>, Parts)> = None;
+        for &sub in shadows {
+            let Some(shadow) = self.subscriptions.shadows.get(sub) else {
+                continue;
+            };
+            let (of, home) = (shadow.of, shadow.home);
+            let known = last
+                .take()
+                .filter(|it| Arc::ptr_eq(&it.0, &shadow.renaming));
+            let renaming = &shadow.renaming;
+            let made = known.or_else(|| {
+                let (line, parts) = renamed(crossing.message, renaming)?;
+                Some((Arc::clone(renaming), line, parts))
+            });
+            let Some((renaming, line, parts)) = made else {
+                continue;
+            };
+            let mut round = Round {
+                worker: self.worker,
+                account: home,
+                hops: 0,
+                echo: origin.echo,
+                skip: origin.skip,
+                message: &Message::new(&line, parts).sharing(&line),
+                denials: &account.denials,
+                subscriptions: &mut self.subscriptions,
+                guards: &mut self.guards,
+                now: origin.now,
+                ended: &mut self.ended,
+                met: &mut self.met,
+                paths: Paths {
+                    broker: &self.broker,
+                    links: &self.links,
+                    export: &self.facts.export,
+                },
+                sink,
+                reached: false,
+                filling: false,
+            };
+            round.local(of);
+            outcome.merge(round.outcome());
+            last = Some((renaming, line, parts));
+        }
+        outcome
+    }
+
     /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
     ///
     /// `publisher` is the connection it came from, if that is one of this worker's: a message for a queue group comes
@@ -479,6 +539,23 @@ impl Engine {
             self.end(account, sub);
         }
     }
+}
+
+/// A message under the name that it has in an importing account; none if it is not of the import.
+fn renamed(message: &Message<'_>, renaming: &Renaming) -> Option<(Arc<[u8]>, Parts)> {
+    let (line, parts) = (message.line(), message.parts());
+    let mut renamed = Vec::with_capacity(line.len() + 32);
+    if !renaming.name_here(message.subject(), &mut renamed) {
+        return None;
+    }
+    let subject_len = renamed.len();
+    renamed.extend_from_slice(line.get(parts.subject_len..).unwrap_or_default());
+    let parts = Parts {
+        subject_len,
+        body_at: parts.body_at - parts.subject_len + subject_len,
+        ..parts
+    };
+    Some((renamed.into(), parts))
 }
 
 impl Origin<'_> {
@@ -719,20 +796,15 @@ impl<S: Sink> Round<'_, S> {
             return false;
         };
         let (of, home) = (shadow.of, shadow.home);
-        let (line, parts) = (self.message.line(), self.message.parts());
-        let mut renamed = Vec::with_capacity(line.len() + 32);
-        if !shadow
-            .renaming
-            .name_here(self.message.subject(), &mut renamed)
-        {
-            return false;
+        let renaming = Arc::clone(&shadow.renaming);
+        let owner = self.subscriptions.get(of);
+        if owner.is_some_and(|owner| owner.queue().is_none()) {
+            // Not chosen from others: it can wait for those with the same import, to share what is written anew.
+            self.met.push(sub);
+            return true;
         }
-        let subject_len = renamed.len();
-        renamed.extend_from_slice(line.get(parts.subject_len..).unwrap_or_default());
-        let parts = Parts {
-            subject_len,
-            body_at: parts.body_at - parts.subject_len + subject_len,
-            ..parts
+        let Some((line, parts)) = renamed(self.message, &renaming) else {
+            return false;
         };
         let mut round = Round {
             worker: self.worker,
@@ -740,7 +812,7 @@ impl<S: Sink> Round<'_, S> {
             hops: self.hops,
             echo: self.echo,
             skip: self.skip,
-            message: &Message::new(&renamed, parts),
+            message: &Message::new(&line, parts),
             denials: self.denials,
             subscriptions: self.subscriptions,
             guards: self.guards,

@@ -8,13 +8,14 @@
 //! ```
 //!
 //! A [`Round`](super::route::Round) that meets an import or a way back only notes it in [`Engine::met`]; what they lead
-//! to is another round in the other account, with a message of its own.
+//! to is another round in the other account, with a message of its own. So do the shadows of plain subscriptions, for
+//! which the message is written anew once for all with the same import.
 
 use serde_json::Value;
 
 use super::route::{Origin, Outcome};
 use super::{Engine, Sink};
-use crate::broker::{SERVICES, ServiceImport, WayBack};
+use crate::broker::{Replies, SERVICES, ServiceImport, WayBack};
 use crate::limits;
 use crate::proto::encode::{Message, compose};
 use crate::proto::headers;
@@ -49,17 +50,19 @@ impl Engine {
     ) -> Outcome {
         let mut met = std::mem::take(&mut self.met);
         let mut outcome = Outcome::default();
-        for sub in met.drain(..) {
-            if crossing.depth >= limits::SERVICE_CHAIN_MAX {
-                continue;
-            }
-            let one = if sub.worker == SERVICES {
-                self.request(crossing, sub, origin, sink)
-            } else {
-                self.respond(crossing, origin, sink)
-            };
-            outcome.merge(one);
+        let leads_back = |sub: &SubRef| Replies::is_meant(*sub);
+        let is_shadow = |sub: &SubRef| sub.worker != SERVICES && !leads_back(sub);
+        for run in met.chunk_by(|one, next| is_shadow(one) && is_shadow(next)) {
+            outcome.merge(match run {
+                shadows if shadows.iter().all(is_shadow) => {
+                    self.deliver_to_shadows(crossing, shadows, origin, sink)
+                }
+                _ if crossing.depth >= limits::SERVICE_CHAIN_MAX => Outcome::default(),
+                [sub] if sub.worker == SERVICES => self.request(crossing, *sub, origin, sink),
+                _ => self.respond(crossing, origin, sink),
+            });
         }
+        met.clear();
         self.met = met;
         outcome
     }
