@@ -64,10 +64,11 @@ pub fn give_back() {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
-    use std::env;
     use std::os::unix::process::CommandExt as _;
+    use std::path::PathBuf;
     use std::process::Command;
     use std::sync::atomic::Ordering;
+    use std::{env, fs};
 
     use super::{FREE_BYTES_MAX, MAPPED_BYTES_MIN, SETTLED, STEP_BYTES};
 
@@ -86,8 +87,8 @@ mod glibc {
         }
         let mut arguments = env::args_os();
         // Whoever has set something there knows what for.
-        if let (false, Ok(program), Some(name)) =
-            (given.contains(HEAP), env::current_exe(), arguments.next())
+        if let (false, Some(program), Some(name)) =
+            (given.contains(HEAP), own_file(), arguments.next())
         {
             let tunables = match given.as_str() {
                 "" => settings(),
@@ -98,6 +99,16 @@ mod glibc {
             // It returns only if it fails, and then all goes on with the heap as it is.
             let _ = again.env(TUNABLES, tunables).env(MARK, "1").exec();
         }
+    }
+
+    /// The file of this program, if the system itself runs it.
+    ///
+    /// An emulator of another processor shows the program its own file behind the first name, and forgets the second; the
+    /// system could make nothing of that file.
+    fn own_file() -> Option<PathBuf> {
+        let file = fs::read_link("/proc/self/exe").ok()?;
+        let really = fs::read_link("/proc/thread-self/exe").ok()?;
+        (file == really).then_some(file)
     }
 
     fn settings() -> String {
