@@ -175,7 +175,7 @@ fn a_failure_before_that_goes_to_standard_error() {
 #[test]
 fn a_log_in_json_is_one_object_a_line() {
     let mut server = start("log_format: json\nserver_name: x");
-    expect_log(&mut server, "Listening for route connections");
+    expect_log(&mut server, "Server is ready");
     for line in server.process().log().lines() {
         let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert!(object.get("msg").is_some(), "{line}");

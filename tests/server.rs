@@ -32,7 +32,7 @@ both! {
     sigterm_sends_what_is_queued_and_exits_with_0,
     sigint_sends_what_is_queued_and_exits_with_0,
     a_port_in_use_ends_it_with_1,
-    its_ports_file_says_where_tls_is_required,
+    its_ports_file_says_what_is_where,
     it_writes_its_pid_and_its_ports,
     operations_do_not_depend_on_where_reads_split,
     operations_arrive_byte_by_byte,
@@ -150,7 +150,7 @@ fn a_bad_flag_value_ends_midge_with_2_and_is_named_with_its_limit() {
     }
 }
 
-fn its_ports_file_says_where_tls_is_required(program: &Path) {
+fn its_ports_file_says_what_is_where(program: &Path) {
     let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
     let tls = format!(
         "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\"}}"
@@ -158,6 +158,10 @@ fn its_ports_file_says_where_tls_is_required(program: &Path) {
     for (conf, start) in [
         (tls.clone(), "tls://127.0.0.1:"),
         (format!("{tls}\nallow_non_tls: true"), "nats://127.0.0.1:"),
+        (
+            "cluster {listen: \"127.0.0.1:-1\"}".into(),
+            "\"cluster\":[\"nats://127.0.0.1:",
+        ),
     ] {
         let server = Start::new(program).conf(&conf).run().expect("it starts");
         let files = std::fs::read_dir(server.dir()).expect("a readable directory");

@@ -90,6 +90,8 @@ pub(super) struct Ports {
     /// Whether clients must use TLS.
     pub(super) is_tls_required: bool,
     pub(super) monitor: MonitorAddrs,
+    /// Where other servers of the cluster connect.
+    pub(super) routes: Option<SocketAddr>,
 }
 
 impl Ports {
@@ -106,6 +108,9 @@ impl Ports {
         let mut ports = json!({"nats": urls(scheme, self.clients).collect::<Vec<_>>()});
         if !monitoring.is_empty() {
             ports["monitoring"] = monitoring.into();
+        }
+        if let Some(addr) = self.routes {
+            ports["cluster"] = urls("nats", addr).collect::<Vec<_>>().into();
         }
         ports.to_string()
     }

@@ -254,6 +254,7 @@ impl Server {
             clients: self.addr,
             is_tls_required: options.tls.is_some() && !options.allow_non_tls,
             monitor: self.monitor_addrs,
+            routes: self.route_addr,
         }
     }
 
