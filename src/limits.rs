@@ -154,6 +154,14 @@ pub const MONITOR_WRITE_TIME: Duration = Duration::from_secs(10);
 pub const MONITOR_PAGE_MAX: usize = 100_000;
 /// Bytes of pages that wait for their readers; the next page is not made before there are fewer.
 pub const MONITOR_PENDING_MAX: usize = 32 * 1024 * 1024;
+/// Requests to the server over its own protocol that wait.
+pub const SYSTEM_REQUESTS_MAX: usize = 256;
+/// Bytes of one of them.
+pub const SYSTEM_REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// Time from the first connection of the system account to the first report to it.
+pub const STATSZ_FIRST: Duration = Duration::from_secs(1);
+/// Time between two reports of its counters to the system account, while that has connections.
+pub const STATSZ_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of the history of closed connections.
 pub const CLOSED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of subscriptions that one entry of it holds.

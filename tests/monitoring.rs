@@ -551,9 +551,10 @@ fn a_base_path_stands_before_every_page() {
 }
 
 /// Fields that only one of the two has, each with the reason.
-const EXPECTED: [&str; 4] = [
+const EXPECTED: [&str; 5] = [
     // The reference server's own experiments and build.
     ".feature_flags",
+    ".server.feature_flags",
     ".git_commit",
     // Which build of midge it is: `version` is the protocol's.
     ".midge_version",
@@ -1105,4 +1106,225 @@ fn tls_sessions_show_in_connz() {
             .all(|it| without_suite(it) == without_suite(&seen[0])),
         "{seen:#?}"
     );
+}
+
+/// Logs a user of [`ACCOUNTS`] in.
+fn login(server: &Server, user: &str) -> Connection {
+    let mut client = server.client(&format!(
+        ",\"name\":\"{user}\",\"user\":\"{user}\",\"pass\":\"p\",\"headers\":true,\"no_responders\":true"
+    ));
+    settle(&mut client);
+    client
+}
+
+/// The payload of the next message.
+fn next_message(client: &mut Connection) -> (String, String) {
+    loop {
+        let line = String::from_utf8(client.take_line().expect("a message")).expect("UTF-8");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["MSG" | "HMSG", subject, .., size] = words.as_slice() {
+            let size: usize = size.parse().expect("a size");
+            let payload = client.take_bytes(size + 2).expect("the payload");
+            let text = String::from_utf8(payload).expect("UTF-8");
+            return ((*subject).to_owned(), text);
+        }
+    }
+}
+
+/// Makes a request, and reads the answer.
+fn ask(client: &mut Connection, subject: &str, payload: &str) -> String {
+    let size = payload.len();
+    client.send(format!("PUB {subject} reply {size}\r\n{payload}\r\n").as_bytes());
+    loop {
+        let (to, text) = next_message(client);
+        if to == "reply" {
+            return text;
+        }
+    }
+}
+
+fn ask_json(client: &mut Connection, subject: &str, payload: &str) -> Value {
+    let text = ask(client, subject, payload);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{subject}: {error}: {text}"))
+}
+
+#[test]
+fn the_system_account_may_ask_for_every_page() {
+    let mut seen = Vec::new();
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let server = Start::new(&path)
+            .conf(&format!("server_name: p1\n{ACCOUNTS}"))
+            .run();
+        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let mut a1 = login(&server, "a1");
+        a1.send(b"SUB reply 1\r\nSUB a.> 2\r\n");
+        settle(&mut a1);
+        let mut system = login(&server, "s");
+        system.send(b"SUB reply 1\r\n");
+        settle(&mut system);
+        let identity = ask_json(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "");
+        assert_eq!(keys(&identity), ["host", "id", "name"]);
+        let id = identity["id"].as_str().expect("an id").to_owned();
+        let mut answers = Vec::new();
+        for name in [
+            "VARZ", "CONNZ", "SUBSZ", "ROUTEZ", "GATEWAYZ", "LEAFZ", "ACCOUNTZ", "JSZ", "HEALTHZ",
+        ] {
+            let subject = format!("$SYS.REQ.SERVER.{id}.{name}");
+            let answer = ask_json(&mut system, &subject, "");
+            assert_eq!(answer["server"]["name"], "p1", "{name}");
+            answers.push((name.to_owned(), answer));
+        }
+        let connz = ask_json(
+            &mut system,
+            "$SYS.REQ.SERVER.PING.CONNZ",
+            r#"{"acc":"A","auth":true,"subscriptions":true}"#,
+        );
+        assert_eq!(connz["data"]["connections"][0]["account"], "A");
+        assert_eq!(connz["data"]["total"], 1);
+        let filtered = r#"{"acc":"A","filter_subject":"a.b"}"#;
+        let connz = ask_json(&mut system, "$SYS.REQ.SERVER.PING.CONNZ", filtered);
+        assert_eq!(connz["data"]["num_connections"], 1);
+        let statsz = ask_json(
+            &mut system,
+            "$SYS.REQ.SERVER.PING",
+            r#"{"server_name":"p"}"#,
+        );
+        assert_eq!(
+            (
+                &statsz["statsz"]["connections"],
+                &statsz["statsz"]["active_servers"]
+            ),
+            (&json!(2), &json!(1))
+        );
+        answers.push(("STATSZ".into(), statsz));
+        let info = ask_json(&mut system, "$SYS.REQ.ACCOUNT.A.INFO", "");
+        assert_eq!(info["data"]["account_name"], "A");
+        let statz = ask_json(&mut system, "$SYS.REQ.ACCOUNT.A.STATZ", "");
+        let statz = &statz["data"];
+        assert!(statz.to_string().contains("\"acc\":\"A\""), "{statz}");
+        // Of two requests the first is for another server: one answer comes, the second's.
+        system
+            .send(b"PUB $SYS.REQ.SERVER.PING.VARZ reply 27\r\n{\"server_name\":\"elsewhere\"}\r\n");
+        let health = ask_json(&mut system, "$SYS.REQ.SERVER.PING.HEALTHZ", "");
+        assert_eq!(
+            (&health["data"]["status"], &health["data"]["status_code"]),
+            (&json!("ok"), &json!(200))
+        );
+        let error = ask_json(&mut system, "$SYS.REQ.SERVER.PING.CONNZ", "{");
+        assert_eq!(
+            (&error["error"]["code"], error.get("data")),
+            (&json!(400), None)
+        );
+        let error = ask_json(
+            &mut system,
+            "$SYS.REQ.SERVER.PING.CONNZ",
+            r#"{"sort":"bad"}"#,
+        );
+        assert_eq!(
+            (&error["error"]["code"], &error["data"]),
+            (&json!(500), &Value::Null)
+        );
+        assert!(ask(&mut system, "$SYS.REQ.SERVER.PING.NONSENSE", "").contains("503"));
+        // Others hear of themselves alone, whatever they ask for.
+        let connz = ask_json(
+            &mut a1,
+            "$SYS.REQ.SERVER.PING.CONNZ",
+            r#"{"acc":"SYS","auth":true}"#,
+        );
+        assert_eq!(
+            (
+                &connz["data"]["total"],
+                &connz["data"]["connections"][0]["account"]
+            ),
+            (&json!(1), &json!("A"))
+        );
+        assert!(ask(&mut a1, "$SYS.REQ.SERVER.PING.VARZ", "").contains("503"));
+        seen.push(answers);
+    }
+    let mut differences = Vec::new();
+    if let [theirs, ours] = seen.as_slice() {
+        for ((name, theirs), (_, ours)) in theirs.iter().zip(ours) {
+            compare(&theirs["data"], &ours["data"], name, "", &mut differences);
+            compare(
+                &theirs["statsz"],
+                &ours["statsz"],
+                name,
+                "",
+                &mut differences,
+            );
+            compare(
+                &theirs["server"],
+                &ours["server"],
+                name,
+                ".server",
+                &mut differences,
+            );
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn the_system_account_hears_of_clients_and_counters() {
+    let mut seen = Vec::new();
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let server = Start::new(&path).conf(ACCOUNTS).run();
+        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let mut system = login(&server, "s");
+        system.send(b"SUB $SYS.ACCOUNT.*.CONNECT 1\r\nSUB $SYS.ACCOUNT.*.DISCONNECT 2\r\nSUB $SYS.SERVER.*.CLIENT.AUTH.ERR 3\r\nSUB $SYS.SERVER.*.STATSZ 4\r\n");
+        settle(&mut system);
+        let mut wait = |what: &str| {
+            let found = wait_for(|| {
+                let (subject, text) = next_message(&mut system);
+                subject.ends_with(what).then_some((subject, text))
+            });
+            let (subject, text) = found.expect("an event");
+            let event: Value = serde_json::from_str(&text).expect("JSON");
+            (subject, event)
+        };
+        let mut a1 = login(&server, "a1");
+        let (subject, connect) = wait(".CONNECT");
+        assert_eq!(subject, "$SYS.ACCOUNT.A.CONNECT");
+        assert_eq!(connect["type"], "io.nats.server.advisory.v1.client_connect");
+        assert_eq!(
+            (&connect["client"]["user"], &connect["client"]["acc"]),
+            (&json!("a1"), &json!("A"))
+        );
+        a1.send(b"SUB x 1\r\nPUB x 2\r\nhi\r\n");
+        settle(&mut a1);
+        drop(a1);
+        let (subject, disconnect) = wait(".DISCONNECT");
+        assert_eq!(subject, "$SYS.ACCOUNT.A.DISCONNECT");
+        assert_eq!(disconnect["reason"], "Client Closed");
+        assert_eq!(
+            (
+                &disconnect["sent"]["msgs"],
+                &disconnect["received"]["bytes"]
+            ),
+            (&json!(1), &json!(2))
+        );
+        drop(server.client(",\"user\":\"a1\",\"pass\":\"wrong\""));
+        let mut stranger = server.client(",\"user\":\"a1\",\"pass\":\"wrong\"");
+        stranger
+            .take(b"-ERR 'Authorization Violation'\r\n")
+            .expect("a refusal");
+        let (_, refusal) = wait(".AUTH.ERR");
+        assert_eq!(
+            (&refusal["reason"], &refusal["client"]["user"]),
+            (&json!("Authentication Failure"), &json!("a1"))
+        );
+        assert_eq!(wait(".DISCONNECT").0, "$SYS.ACCOUNT.$G.DISCONNECT");
+        let (_, statsz) = wait(".STATSZ");
+        assert!(statsz["statsz"]["connections"].is_u64(), "{statsz}");
+        seen.push([connect, disconnect, refusal]);
+    }
+    let mut differences = Vec::new();
+    if let [theirs, ours] = seen.as_slice() {
+        for (theirs, ours) in theirs.iter().zip(ours) {
+            compare(theirs, ours, "event", "", &mut differences);
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
 }

@@ -1,17 +1,25 @@
-//! Questions to the server itself that every account may ask: who am I?
+//! Questions to the server itself: who am I, which it answers at once, and those about the server, which take longer.
+
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
 use super::{ClientPeer, Delivery, Engine, Sink};
 use crate::config::options::{Permissions, SubjectRules};
+use crate::limits;
+use crate::monitor::system::{self, SystemRequest};
 use crate::proto::encode::{Message, Parts};
 use crate::proto::frame::Publish;
 use crate::proto::info::PROTOCOL_VERSION;
 use crate::session::{Context, Who};
 
-/// Whether the server answers requests to this subject, so that they never lack a responder.
-pub(super) fn is_for_server(subject: &[u8]) -> bool {
-    subject == b"$SYS.REQ.USER.INFO"
+/// Where the server tells who asks.
+const USER_INFO: &[u8] = b"$SYS.REQ.USER.INFO";
+
+/// Whether the server answers this peer's requests to this subject, so that they never lack a responder.
+pub(super) fn is_for_server(peer: &ClientPeer, subject: &[u8], server_id: &str) -> bool {
+    let is_system = peer.session.identity().is_some_and(|it| it.is_system);
+    subject == USER_INFO || system::serves(subject, server_id, is_system)
 }
 
 impl Engine {
@@ -25,6 +33,20 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Delivery {
         let delivery = self.publish(peer, publish, context, sink);
+        if publish.subject != USER_INFO {
+            let is_ours = is_for_server(peer, publish.subject, &context.info.server_id);
+            if is_ours && publish.body.len() <= limits::SYSTEM_REQUEST_BYTES_MAX {
+                let body = publish.body.get(publish.header_len..).unwrap_or_default();
+                sink.on_request(SystemRequest {
+                    subject: publish.subject.into(),
+                    reply: publish.reply.into(),
+                    account: peer.account,
+                    is_system: peer.session.identity().is_some_and(|it| it.is_system),
+                    payload: body.into(),
+                });
+            }
+            return delivery;
+        }
         self.inquiries += 1;
         let answer = json!({
             "server": {
@@ -38,18 +60,29 @@ impl Engine {
             },
             "data": user_info(peer),
         });
-        let answer = answer.to_string();
-        let mut line = publish.reply.to_vec();
-        line.extend_from_slice(format!(" {}\r\n{answer}\r\n", answer.len()).as_bytes());
+        let reply = publish.reply;
+        self.announce(peer.account, reply, &answer.to_string(), context.now, sink);
+        delivery
+    }
+
+    /// Sends a text of the server's own to whoever is subscribed in an account.
+    pub fn announce(
+        &mut self,
+        account: u32,
+        subject: &[u8],
+        text: &str,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        let mut line = subject.to_vec();
+        line.extend_from_slice(format!(" {}\r\n{text}\r\n", text.len()).as_bytes());
         let parts = Parts {
-            subject_len: publish.reply.len(),
+            subject_len: subject.len(),
             reply_len: 0,
-            body_at: line.len() - answer.len() - 2,
+            body_at: line.len() - text.len() - 2,
             header_len: 0,
         };
-        let message = Message::new(&line, parts);
-        self.send(peer.account, &message, context.now, sink);
-        delivery
+        self.send(account, &Message::new(&line, parts), now, sink);
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::broker::{Broker, Mark, Replies, Subscriptions};
+use crate::monitor::system::SystemRequest;
 use crate::proto::encode::{Message, error_line};
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
@@ -109,6 +110,9 @@ pub trait Sink {
 
     /// Hears of an operation that was refused.
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>);
+
+    /// Takes a request to the server, if there is anybody to answer it.
+    fn on_request(&mut self, _request: SystemRequest) {}
 
     /// Hears of a message of the server's own, if it wants to trace them.
     fn on_own(&mut self, _message: &Message<'_>) {}

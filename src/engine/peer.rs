@@ -184,6 +184,15 @@ impl Peer {
         }
     }
 
+    /// Whether it has shown who it is, or need not.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        match self {
+            Peer::Client(client) => client.session.identity().is_some(),
+            Peer::Route(_) => false,
+        }
+    }
+
     /// Its account; another server has none of its own.
     #[must_use]
     pub fn account(&self) -> u32 {

@@ -164,7 +164,10 @@ impl Engine {
             reached |= outcome.reached;
             filling |= outcome.filling;
         }
-        if !reached && is_request && !inquiry::is_for_server(publish.subject) {
+        if !reached
+            && is_request
+            && !inquiry::is_for_server(peer, publish.subject, &context.info.server_id)
+        {
             self.say_no_responders(peer, publish, sink);
         }
         self.end_ended();

@@ -29,6 +29,11 @@ pub fn account_detail(
     });
 }
 
+/// What `/accountz` says of one account, alone.
+pub fn account_info(site: &Site<'_>, account: &AccountSnapshot, json: &mut Json) {
+    json.object(|json| detail(site, account, json));
+}
+
 /// What `/accountz` says of one account.
 pub(super) fn detail(site: &Site<'_>, account: &AccountSnapshot, json: &mut Json) {
     let mut configured = site.options.accounts.iter();

@@ -36,7 +36,13 @@ pub enum Request {
     Accstatz {
         /// Accounts without connections too.
         unused: bool,
+        /// This account alone.
+        account: Option<String>,
     },
+    /// The counters in brief, which are no page.
+    Statsz,
+    /// All about an account, which is no page of its own.
+    AccountInfo(String),
     /// `/leafz`
     Leafz,
     /// `/gatewayz`
@@ -155,7 +161,10 @@ static ENDPOINTS: &[(&str, Endpoint)] = &[
         "/accstatz",
         page("/accstatz", |query| {
             let unused = query.flag("unused")?;
-            Ok(Request::Accstatz { unused })
+            Ok(Request::Accstatz {
+                unused,
+                account: None,
+            })
         }),
     ),
     (

@@ -24,6 +24,7 @@ use crate::id;
 use crate::limits;
 use crate::log::{error, info, warn};
 use crate::monitor::snapshot::Answer;
+use crate::monitor::system::SystemRequest;
 use crate::rng::Rng;
 use crate::session::{Client, CloseReason};
 
@@ -46,6 +47,8 @@ pub struct Control {
     answers: Mutex<Vec<(u64, usize, Answer)>>,
     /// Connections to the monitoring port that have been put off.
     nudges: Mutex<Vec<u64>>,
+    /// Requests to the server over its own protocol.
+    requests: Mutex<Vec<SystemRequest>>,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,21 @@ impl Control {
         let _ = self.waker.wake();
     }
 
+    /// Has a request answered. One too many is not: whoever asks so much has to ask again.
+    pub(super) fn request(&self, request: SystemRequest) {
+        let requests = self.requests.lock();
+        let requests = &mut *requests.expect("no thread panics and lives on");
+        if requests.len() < limits::SYSTEM_REQUESTS_MAX {
+            requests.push(request);
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Has the control thread look whether there is anything to do.
+    pub(super) fn look(&self) {
+        let _ = self.waker.wake();
+    }
+
     /// Has a connection to the monitoring port served in the next turn.
     pub(super) fn nudge(&self, key: u64) {
         let nudges = self.nudges.lock();
@@ -208,7 +226,10 @@ impl Acceptor {
             orders: Mutex::default(),
             answers: Mutex::default(),
             nudges: Mutex::default(),
+            requests: Mutex::default(),
         });
+        // Nobody else sets it.
+        let _ = shared.control.set(Arc::clone(&control));
         let monitor = Monitor::new(
             monitors,
             poll.registry(),
@@ -296,6 +317,8 @@ impl Acceptor {
         let take = "no thread panics and lives on";
         let nudges = mem::take(&mut *self.control.nudges.lock().expect(take));
         let answers = mem::take(&mut *self.control.answers.lock().expect(take));
+        let requests = mem::take(&mut *self.control.requests.lock().expect(take));
+        self.monitor.on_requests(requests);
         self.monitor.on_nudges(nudges);
         self.monitor.on_answers(answers);
         self.monitor.tick(Instant::now());

@@ -102,6 +102,15 @@ pub enum Command {
         /// What came of it; `None` if there was no time for it.
         verdict: Option<Verdict>,
     },
+    /// Send a text of the server's own to whoever is subscribed in an account.
+    Announce {
+        /// The account.
+        account: u32,
+        /// Where to.
+        subject: Vec<u8>,
+        /// The text.
+        text: String,
+    },
     /// Find something out, and tell the control thread.
     Survey {
         /// What.

@@ -22,6 +22,7 @@ use crate::engine::{Delivery, Letter, Sink};
 use crate::heap;
 use crate::limits;
 use crate::log::{error, info};
+use crate::monitor::system::SystemRequest;
 use crate::proto::encode::Message;
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
@@ -477,6 +478,10 @@ impl Sink for Outlets {
             return info!(log, "{violation} for {user} - not authorized");
         }
         error!(log, "{session} - {violation}");
+    }
+
+    fn on_request(&mut self, request: SystemRequest) {
+        self.shared.request(request);
     }
 
     fn on_own(&mut self, message: &Message<'_>) {

@@ -2,10 +2,11 @@
 
 use std::mem;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use super::acceptor::Control;
 use super::addresses::{Addresses, Place};
 use super::cluster::Desk;
 use super::mailbox::{Command, Mailbox};
@@ -16,6 +17,7 @@ use crate::config::options::AddressLimits;
 use crate::log::Logger;
 use crate::monitor::Moment;
 use crate::monitor::snapshot::ConnectionSnapshot;
+use crate::monitor::system::SystemRequest;
 use crate::rng::Rng;
 use crate::session::CloseReason;
 
@@ -44,6 +46,8 @@ pub struct Shared {
     pub auth_failures: AtomicUsize,
     /// What moments count from.
     pub epoch: Instant,
+    /// The control thread, once there is one.
+    pub control: OnceLock<Arc<Control>>,
     /// Connections that closed, until the control thread takes them.
     pub closed: Closed,
     /// What happens on routes.
@@ -68,6 +72,13 @@ impl Shared {
     #[must_use]
     pub fn moment(&self, time: Instant) -> Moment {
         Moment::after(time.saturating_duration_since(self.epoch))
+    }
+
+    /// Gives the control thread a request to the server.
+    pub(super) fn request(&self, request: SystemRequest) {
+        if let Some(control) = self.control.get() {
+            control.request(request);
+        }
     }
 
     /// Whether closed connections are remembered.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -169,6 +169,7 @@ impl Server {
             stale: AtomicUsize::new(0),
             auth_failures: AtomicUsize::new(0),
             epoch: Instant::now(),
+            control: OnceLock::new(),
             closed: Closed::default(),
             addresses: Mutex::default(),
             address_refusals: AtomicUsize::new(0),

@@ -81,8 +81,8 @@ enum Login {
     Reviewing(Option<Box<Challenge>>),
 }
 
-/// Where the server tells who asks.
-const USER_INFO: &[u8] = b"$SYS.REQ.USER.INFO";
+/// Requests to servers begin with this.
+const REQUESTS: &[u8] = b"$SYS.REQ.";
 /// A queue group name that the reference server keeps to itself.
 const RESERVED_QUEUE: &[u8] = b"_sys_";
 
@@ -492,7 +492,7 @@ impl Client {
             });
         }
         self.accept(out);
-        if is_special && publish.subject == USER_INFO && !publish.reply.is_empty() {
+        if is_special && publish.subject.starts_with(REQUESTS) && !publish.reply.is_empty() {
             return Action::Inquire(publish);
         }
         Action::Publish(publish)

@@ -35,6 +35,10 @@ pub(super) enum Asker {
         /// Tells it from others in that slot.
         serial: u64,
     },
+    /// Somebody who has sent a request: the answer goes to this subject of this account.
+    System(u32, Vec<u8>),
+    /// The system account, unasked.
+    Broadcast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl Monitor {
     pub(super) fn advance(&mut self, job: &mut Job) -> bool {
         let answers = mem::take(&mut job.answers);
         match job.request.clone() {
-            Request::Varz | Request::Metrics | Request::Accstatz { .. } => {
+            Request::Varz | Request::Statsz | Request::Metrics | Request::Accstatz { .. } => {
                 self.advance_counters(job, answers)
             }
             Request::Connz(request) => self.advance_connz(job, &request, answers),
@@ -110,7 +114,7 @@ impl Monitor {
             }
         }
         let wants_totals = !matches!(job.request, Request::Accstatz { .. });
-        let wants_census = !matches!(job.request, Request::Varz);
+        let wants_census = !matches!(job.request, Request::Varz | Request::Statsz);
         match mem::replace(&mut job.stage, Stage::Counted) {
             Stage::Begun => {
                 if wants_totals {

@@ -14,6 +14,7 @@ mod job;
 mod listener;
 mod process;
 mod render;
+mod system;
 
 use std::collections::VecDeque;
 use std::io;
@@ -66,6 +67,10 @@ pub(super) struct Monitor {
     descriptors: usize,
     /// Clients are not accepted any more.
     is_closing: bool,
+    /// Answers and reports that were sent.
+    sent: u64,
+    /// When the system account is told of the counters again, while anybody is there to be told.
+    report_at: Option<Instant>,
 }
 
 impl Monitor {
@@ -103,6 +108,8 @@ impl Monitor {
             accepted: 0,
             descriptors,
             is_closing: false,
+            sent: 0,
+            report_at: None,
         })
     }
 
@@ -158,13 +165,15 @@ impl Monitor {
         for key in overdue {
             self.remove(key);
         }
+        self.report(now);
         self.work();
     }
 
     /// When [`Monitor::tick`] is due, if nothing happens before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = self.connections.iter();
-        deadlines.filter_map(|(_, it)| it.deadline()).min()
+        let deadlines = deadlines.filter_map(|(_, it)| it.deadline());
+        deadlines.chain(self.report_at).min()
     }
 
     fn accept_all(&mut self, at: usize, registry: &Registry) {
@@ -313,7 +322,9 @@ impl Monitor {
 
     /// Hands a finished page to whoever asked for it.
     fn finish(&mut self, job: Job) {
-        match job.asker {
+        match job.asker.clone() {
+            Asker::System(account, reply) => self.answer_request(&job, account, reply),
+            Asker::Broadcast => self.broadcast(&job),
             Asker::Http { key, serial } => {
                 let response = self.response(&job);
                 let date = self.http_date();

@@ -59,8 +59,8 @@ impl Monitor {
     /// Writes the page as one value.
     pub(super) fn render(&mut self, job: &Job, json: &mut Json) -> Result<(), String> {
         let gathered = &job.gathered;
-        let figures =
-            matches!(job.request, Request::Varz).then(|| self.varz_figures(&gathered.totals));
+        let wants_figures = matches!(job.request, Request::Varz);
+        let figures = wants_figures.then(|| self.varz_figures(&gathered.totals));
         let accounts = self.accounts();
         let site = &self.site();
         match &job.request {
@@ -87,9 +87,22 @@ impl Monitor {
                 let account = account.ok_or_else(|| format!("Account {name} does not exist"))?;
                 monitor::account_detail(site, &accounts, account, json);
             }
-            Request::Accstatz { unused } => {
+            Request::AccountInfo(name) => {
+                let account = accounts.iter().find(|it| *it.name == **name);
+                let account = account.ok_or_else(|| format!("Account {name} does not exist"))?;
+                monitor::account_info(site, account, json);
+            }
+            Request::Accstatz { unused, account } => {
                 let mut traffic = gathered.census.accounts.clone();
                 traffic.resize(accounts.len(), Default::default());
+                let is_wanted =
+                    |it: &AccountSnapshot| account.as_ref().is_none_or(|name| *it.name == **name);
+                let (accounts, traffic): (Vec<_>, Vec<_>) = accounts
+                    .iter()
+                    .cloned()
+                    .zip(traffic)
+                    .filter(|(it, _)| is_wanted(it))
+                    .unzip();
                 monitor::account_statistics(site, &accounts, &traffic, *unused, json);
             }
             Request::Leafz => monitor::leafz(site, json),

@@ -180,6 +180,7 @@ impl Worker {
             Ok(()) => {
                 connection.unfed = !connection.kept.is_empty();
                 self.list(origin.conn);
+                self.report_login(origin.conn);
             }
             Err(reason) => self.begin_closing(origin.conn, reason),
         }

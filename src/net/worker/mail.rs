@@ -80,6 +80,11 @@ impl Worker {
             }
             Command::Resume(origin) => self.unstall(origin.conn, origin.serial),
             Command::Verified { origin, verdict } => self.on_verified(origin, verdict),
+            Command::Announce {
+                account,
+                subject,
+                text,
+            } => self.announce(account, &subject, &text),
             Command::Survey { question, ticket } => self.survey(question, ticket),
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => self.go_over(settings, inform),

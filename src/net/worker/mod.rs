@@ -7,6 +7,7 @@
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
 //! read than one buffer takes its turn again behind the others.
 
+mod events;
 mod handshake;
 mod life;
 mod mail;
@@ -110,6 +111,8 @@ pub struct Worker {
     departed: Vec<AccountTraffic>,
     /// Turns of the loop.
     turns: u64,
+    /// Events that were reported.
+    events: u64,
 }
 
 impl Worker {
@@ -151,6 +154,7 @@ impl Worker {
             surveys: VecDeque::new(),
             departed: Vec::new(),
             turns: 0,
+            events: 0,
         }
     }
 

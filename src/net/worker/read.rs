@@ -169,6 +169,7 @@ impl Worker {
             serial: connection.serial,
         };
         outlets.pause = None;
+        let was_known = connection.peer.is_known();
         let was_connected = connection.peer.is_connected();
         let context = context(settings, info, outlets.now);
         let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
@@ -180,6 +181,10 @@ impl Worker {
         if !was_connected && connection.peer.is_connected() {
             connection.facts.answered(now);
             self.on_connected(conn);
+        }
+        let connection = self.connections.get(conn as usize);
+        if !was_known && connection.is_some_and(|it| it.peer.is_known()) {
+            self.report_login(conn);
         }
         match fed.end {
             End::Starved => {}

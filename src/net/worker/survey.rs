@@ -393,7 +393,7 @@ impl Worker {
     }
 
     /// Everything about a connection but its subscriptions.
-    fn snapshot(&mut self, conn: u32) -> Option<ConnectionSnapshot> {
+    pub(super) fn snapshot(&mut self, conn: u32) -> Option<ConnectionSnapshot> {
         let subs = self.engine.subscriptions.count_of(conn);
         let broker = &self.settings.broker;
         let outlet = self.outlets.get(conn)?;
@@ -445,13 +445,18 @@ impl Worker {
         traffic.received.add(received);
         traffic.sent.add(sent.unwrap_or_default());
         traffic.slow_consumers += u64::from(reason.is_slow_consumer());
-        if !self.shared.remembers_closed() {
+        let remembers = self.shared.remembers_closed();
+        if !remembers && self.system_account().is_none() {
             return;
         }
         let Some(mut snapshot) = self.snapshot(conn) else {
             return;
         };
         snapshot.end = Some((now, reason));
+        self.report_end(&snapshot, reason);
+        if !remembers {
+            return;
+        }
         let mut bytes = 0;
         let mut at = self.engine.subscriptions.first_of(conn);
         while let Some(subscription) =

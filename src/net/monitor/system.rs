@@ -1,0 +1,174 @@
+//! The monitoring port's other door: requests and reports over the server's own protocol.
+
+use std::time::Instant;
+
+use super::Monitor;
+use super::job::{Asker, Job};
+use crate::limits;
+use crate::monitor::system::{self, Reading, SystemRequest};
+use crate::monitor::{self, Json, Request};
+use crate::net::mailbox::Command;
+
+impl Monitor {
+    /// Begins to answer requests.
+    pub(in crate::net) fn on_requests(&mut self, requests: Vec<SystemRequest>) {
+        for request in requests {
+            // Whoever asks may ask for closed connections next.
+            self.shared.start_remembering();
+            let accounts = self.accounts();
+            let account = accounts.get(request.account as usize);
+            let name = account.map(|it| it.name.to_string()).unwrap_or_default();
+            let reading = system::read(&self.site(), &request, &name);
+            match reading {
+                Reading::Silence => {}
+                Reading::Identity => {
+                    let text = system::identity(&self.site()).into_text();
+                    self.announce(request.account, request.reply, text);
+                }
+                Reading::Error(code, why) => {
+                    let text = self.envelope(Err((code, why)));
+                    self.announce(request.account, request.reply, text);
+                }
+                Reading::Page(page) => {
+                    self.next_job += 1;
+                    let asker = Asker::System(request.account, request.reply);
+                    self.jobs.push_back(Job::new(self.next_job, asker, page));
+                }
+            }
+        }
+    }
+
+    /// Has the counters gathered for the system account, if it is time to and there is anybody to be told.
+    pub(super) fn report(&mut self, now: Instant) {
+        if self
+            .system_account()
+            .is_none_or(|(_, connections)| connections == 0)
+        {
+            self.report_at = None;
+            return;
+        }
+        let Some(at) = self.report_at else {
+            // Soon after somebody has come, who will have subscribed by then.
+            self.report_at = Some(now + limits::STATSZ_FIRST);
+            return;
+        };
+        if at <= now {
+            self.report_at = Some(now + limits::STATSZ_INTERVAL);
+            self.next_job += 1;
+            let job = Job::new(self.next_job, Asker::Broadcast, Request::Statsz);
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// The system account's index, and its connections.
+    fn system_account(&self) -> Option<(u32, usize)> {
+        let mut entries = self.settings.auth.accounts().iter().zip(0..);
+        let (_, index) = entries.find(|(entry, _)| entry.is_system)?;
+        let account = self.settings.broker.account(index)?;
+        Some((index, account.connections()))
+    }
+
+    /// Sends the answer that the job has gathered everything for.
+    pub(super) fn answer_request(&mut self, job: &Job, account: u32, reply: Vec<u8>) {
+        if let Request::Accstatz {
+            unused,
+            account: Some(name),
+        } = &job.request
+        {
+            let accounts = self.accounts();
+            let is_used = |it: &&monitor::snapshot::AccountSnapshot| *unused || it.connections > 0;
+            if !accounts.iter().filter(is_used).any(|it| *it.name == **name) {
+                return;
+            }
+        }
+        let text = match &job.request {
+            Request::Statsz => self.statsz(job),
+            Request::Healthz(request) => {
+                let health = request.judge(self.closed_listeners());
+                let mut json = Json::compact();
+                json.object(|json| {
+                    monitor::healthz(request, &health, json);
+                    json.number("status_code", health.status);
+                });
+                self.envelope(Ok(json.into_text()))
+            }
+            Request::Queues => self.envelope(Ok(monitor::queues().into())),
+            _ => {
+                let mut json = Json::compact();
+                let rendered = self.render(job, &mut json);
+                self.envelope(
+                    rendered
+                        .map(|()| json.into_text())
+                        .map_err(|why| (500, why)),
+                )
+            }
+        };
+        self.announce(account, reply, text);
+    }
+
+    /// Tells the system account of the counters.
+    pub(super) fn broadcast(&mut self, job: &Job) {
+        let Some((account, _)) = self.system_account() else {
+            return;
+        };
+        let subject = format!("$SYS.SERVER.{}.STATSZ", self.settings.info.server_id);
+        let text = self.statsz(job);
+        self.announce(account, subject.into(), text);
+    }
+
+    fn statsz(&mut self, job: &Job) -> String {
+        let figures = self.varz_figures(&job.gathered.totals);
+        let active = self
+            .accounts()
+            .iter()
+            .filter(|it| it.connections > 0)
+            .count();
+        let seq = self.next_seq();
+        let site = self.site();
+        let mut json = Json::compact();
+        json.object(|json| {
+            system::server(&site, seq, json);
+            monitor::statsz(&site, &figures, active, json);
+        });
+        json.into_text()
+    }
+
+    /// A page, or the code and the text of an error, with who answers.
+    fn envelope(&mut self, content: Result<String, (u16, String)>) -> String {
+        let seq = self.next_seq();
+        let site = self.site();
+        let mut json = Json::compact();
+        json.object(|json| {
+            system::server(&site, seq, json);
+            match &content {
+                Ok(data) => json.number("data", data),
+                Err((code, why)) => {
+                    if *code != 400 {
+                        json.null("data");
+                    }
+                    json.object_at("error", |json| {
+                        json.number("code", code);
+                        json.text("description", why);
+                    });
+                }
+            }
+        });
+        json.into_text()
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Sends a text to whoever is subscribed. Any worker can do that.
+    fn announce(&self, account: u32, subject: Vec<u8>, text: String) {
+        if let Some(mailbox) = self.shared.mailboxes.first() {
+            mailbox.command(Command::Announce {
+                account,
+                subject,
+                text,
+            });
+        }
+    }
+}

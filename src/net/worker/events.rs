@@ -1,0 +1,92 @@
+//! What the system account is told of this worker's clients.
+
+use std::time::SystemTime;
+
+use super::Worker;
+use crate::id;
+use crate::monitor::snapshot::ConnectionSnapshot;
+use crate::monitor::{Calendar, Event, Site};
+use crate::net::mailbox::Origin;
+use crate::session::CloseReason;
+
+impl Worker {
+    /// Sends a text of the server's own to whoever is subscribed in an account.
+    pub(super) fn announce(&mut self, account: u32, subject: &[u8], text: &str) {
+        let Worker {
+            engine, outlets, ..
+        } = self;
+        outlets.origin = Origin {
+            worker: self.index,
+            conn: u32::MAX,
+            serial: 0,
+        };
+        let now = outlets.now;
+        engine.announce(account, subject, text, now, outlets);
+        // Whoever falls behind in reading what the server says makes nobody wait.
+        outlets.pause = None;
+    }
+
+    /// A client is in.
+    pub(super) fn report_login(&mut self, conn: u32) {
+        let connection = self.connections.get(conn as usize);
+        let client = connection.and_then(|it| it.peer.as_client());
+        let Some(identity) = client.and_then(|it| it.identity()) else {
+            return;
+        };
+        if identity.is_system {
+            if let Some(control) = self.shared.control.get() {
+                control.look();
+            }
+        }
+        if self.system_account().is_some() {
+            if let Some(snapshot) = self.snapshot(conn) {
+                self.report(Event::Connect, &snapshot);
+            }
+        }
+    }
+
+    /// A client has left.
+    pub(super) fn report_end(&mut self, snapshot: &ConnectionSnapshot, reason: CloseReason) {
+        let is_refusal = matches!(
+            reason,
+            CloseReason::AuthenticationFailure | CloseReason::AuthenticationTimeout
+        );
+        if is_refusal {
+            self.report(Event::AuthError, snapshot);
+        }
+        if is_refusal || snapshot.is_known {
+            self.report(Event::Disconnect, snapshot);
+        }
+    }
+
+    /// The system account's index, if anybody listens there.
+    pub(super) fn system_account(&self) -> Option<u32> {
+        let mut entries = self.settings.auth.accounts().iter().zip(0..);
+        let (_, index) = entries.find(|(entry, _)| entry.is_system)?;
+        let account = self.settings.broker.account(index)?;
+        let trie = account.trie.read().expect("no thread panics and lives on");
+        (!trie.is_empty()).then_some(index)
+    }
+
+    fn report(&mut self, event: Event, snapshot: &ConnectionSnapshot) {
+        let Some(account) = self.system_account() else {
+            return;
+        };
+        let now = self.moment();
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let loaded = self.shared.moment(self.settings.loaded);
+        let site = Site {
+            options: &self.settings.options,
+            info: &self.settings.info,
+            calendar: Calendar::new(now, unix.unwrap_or_default()),
+            now,
+            started: loaded,
+            configured: loaded,
+            digest: &self.settings.digest,
+        };
+        self.events += 1;
+        let text = event.text(&site, self.events, &id::nonce(), snapshot);
+        let subject = event.subject(&snapshot.account, &self.settings.info.server_id);
+        self.announce(account, subject.as_bytes(), &text);
+    }
+}
