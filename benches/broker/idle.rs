@@ -32,20 +32,29 @@ pub(crate) fn start(program: &Program, _: Duration) -> Outcome<Figures> {
 
 /// Connections with one subscription each and no traffic.
 pub(crate) fn connections(program: &Program, _: Duration) -> Outcome<Figures> {
-    let server = Server::start(program, Transport::Plain)?;
+    let kib = connection_kib(program, Transport::Plain, CONNECTIONS)?;
+    Ok(Figures::from([("connection_kib", kib)]))
+}
+
+/// The same over TLS.
+pub(crate) fn tls_connections(program: &Program, _: Duration) -> Outcome<Figures> {
+    let kib = connection_kib(program, Transport::Tls, TLS_CONNECTIONS)?;
+    Ok(Figures::from([("tls_connection_kib", kib)]))
+}
+
+/// What each of `count` connections takes.
+fn connection_kib(program: &Program, transport: Transport, count: u32) -> Outcome<f64> {
+    let server = Server::start(program, transport)?;
     // The first one pays for what all share.
     let mut clients = vec![idle_client(&server, 0)?];
     sleep(SETTLE);
     let before = server.memory()?.resident_kib;
-    for serial in 1..=CONNECTIONS {
+    for serial in 1..=count {
         clients.push(idle_client(&server, serial)?);
     }
     sleep(SETTLE);
     let grown = server.memory()?.resident_kib - before;
-    Ok(Figures::from([(
-        "connection_kib",
-        grown / f64::from(CONNECTIONS),
-    )]))
+    Ok(grown / f64::from(count))
 }
 
 /// Further subscriptions of one connection, to a literal subject each.
@@ -102,6 +111,7 @@ fn subscribe(count: u32) -> String {
 
 const STARTS: u32 = 11;
 const CONNECTIONS: u32 = 10_000;
+const TLS_CONNECTIONS: u32 = 2_000;
 const SUBSCRIPTIONS: u32 = 100_000;
 /// Until timers and clean-up right after a change are through.
 const SETTLE: Duration = Duration::from_secs(1);

@@ -35,6 +35,7 @@ mod process;
 mod report;
 mod shared;
 mod storm;
+mod tls;
 mod traffic;
 mod wire;
 mod workloads;

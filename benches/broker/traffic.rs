@@ -407,7 +407,10 @@ impl Traffic {
                     let Some(flow) = self.flows.get_mut(flow) else {
                         continue;
                     };
-                    flow.is_writable |= event.is_writable();
+                    if event.is_writable() {
+                        flow.is_writable = true;
+                        flow.publisher.flush()?;
+                    }
                     let answers = &mut flow.answers;
                     let result = read_all(flow.publisher.as_mut(), &mut self.buffer, |bytes| {
                         answers.extend_from_slice(bytes);

@@ -10,6 +10,8 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use rustix::net::sockopt::{self, Timeout};
 
+use crate::tls::{self, Tls};
+
 /// A connected byte stream over a socket that mio can watch.
 ///
 /// Blocking at first, for the handshake; [`set_nonblocking`] changes it for a poll loop.
@@ -27,6 +29,8 @@ pub(crate) trait Wire: Read + Write + Send {
 pub(crate) enum Transport {
     /// Bare TCP.
     Plain,
+    /// TLS 1.3, after an INFO in clear.
+    Tls,
 }
 
 impl Transport {
@@ -38,6 +42,7 @@ impl Transport {
         let stream = TcpStream::from_std(stream);
         match self {
             Transport::Plain => Ok(Box::new(Plain(stream))),
+            Transport::Tls => Ok(Box::new(Tls::connect(stream)?)),
         }
     }
 
@@ -45,6 +50,7 @@ impl Transport {
     pub(crate) fn server_args(self) -> &'static [&'static str] {
         match self {
             Transport::Plain => &[],
+            Transport::Tls => tls::SERVER_ARGS,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::process::Program;
+use crate::wire::Transport;
 use crate::{Figures, Outcome, idle, latency, shared, storm};
 
 /// Something to measure on a fresh server.
@@ -233,6 +234,25 @@ pub(crate) static WORKLOADS: &[Workload] = &[
             ..Load::BASE
         },
     ),
+    Workload::load(
+        "tls16",
+        "1 → 1, 16 B, TLS 1.3",
+        0.4,
+        Load {
+            transport: Transport::Tls,
+            ..Load::BASE
+        },
+    ),
+    Workload::load(
+        "tls1k",
+        "1 → 1, 1 KiB, TLS 1.3",
+        0.5,
+        Load {
+            payload: 1024,
+            transport: Transport::Tls,
+            ..Load::BASE
+        },
+    ),
     Workload::other(
         "request",
         "request/reply, one in flight",
@@ -283,6 +303,17 @@ pub(crate) static WORKLOADS: &[Workload] = &[
             "idle connection with one subscription",
             "KiB",
             Some(Goal::AtMost(1.0)),
+        )],
+    ),
+    Workload::other(
+        "tlsconnections",
+        "memory of an idle TLS connection with one subscription (2 000 of them)",
+        idle::tls_connections,
+        &[Row::new(
+            "tls_connection_kib",
+            "idle TLS connection with one subscription",
+            "KiB",
+            Some(Goal::AtMost(10.0)),
         )],
     ),
     Workload::other(
