@@ -39,7 +39,6 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Bytes that a buffer must have for [`Transport::read`] on a session.
-    #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) const READ_BYTES_MIN: usize = Session::READ_BYTES_MIN;
 
     /// A transport without TLS.
@@ -68,7 +67,6 @@ impl Transport {
     /// # Errors
     ///
     /// If `host` is no name that a certificate could have; if the socket fails.
-    #[allow(dead_code, reason = "for routes, which dial")]
     pub(super) fn connect(&mut self, config: &TlsClient, host: &str) -> io::Result<()> {
         let mut session = Box::new(Session::client(config, host)?);
         session.start(&mut &self.socket)?;
