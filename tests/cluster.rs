@@ -371,3 +371,31 @@ fn route_permissions_hold_interest_back() {
         }
     }
 }
+
+#[test]
+fn routes_use_tls_in_both_directions() {
+    let certs = format!("{}/certs", env!("CARGO_MANIFEST_DIR"));
+    let file = |name: &str| format!("\"{certs}/{name}\"");
+    let (cert, key, ca) = (
+        file("server-cert.pem"),
+        file("server-key.pem"),
+        file("ca.pem"),
+    );
+    let tls = format!("tls {{ cert_file: {cert}, key_file: {key}, ca_file: {ca} }}");
+    for mix in [&[M, M][..], &[R, M], &[M, R]] {
+        let Some(servers) = cluster(mix, "", &tls) else {
+            continue;
+        };
+        let mut subscriber = client(&servers[0]);
+        subscriber.send(b"SUB x 1\r\n");
+        settle(&mut subscriber);
+        expect_interest(&servers[1], "x", 1);
+        client(&servers[1]).send(b"PUB x 1\r\na\r\nPING\r\n");
+        subscriber.expect(b"MSG x 1 1\r\na\r\n");
+        // Whoever shows no certificate does not even hear INFO.
+        let port = route_port(&servers[0]);
+        let mut stranger = Connection::open(([127, 0, 0, 1], port).into()).expect("a connection");
+        stranger.send(b"CONNECT {\"cluster\":\"C1\"}\r\n");
+        stranger.take_end().expect("the end");
+    }
+}
