@@ -66,8 +66,7 @@ pub struct Group {
 pub struct Matches {
     /// Plain subscriptions: each gets a copy.
     pub plain: Vec<SubRef>,
-    /// Links to other servers that have plain subscriptions: each gets one copy. Apart from the others once
-    /// [settled](Matches::settle).
+    /// Links to other servers that have plain subscriptions: each gets one copy. Apart from the others once settled.
     pub routes: Vec<SubRef>,
     groups: Vec<Group>,
     /// Groups in use; the ones behind are spare buffers.

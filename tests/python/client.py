@@ -109,6 +109,8 @@ async def a_drained_client_has_seen_everything(url):
         for number in range(500):
             await publisher.publish("news", str(number).encode())
         await publisher.flush()
+        # All have come; not all have been handled.
+        await drained.flush()
         await drained.drain()
         assert drained.is_closed and len(seen) == 500, len(seen)
 
