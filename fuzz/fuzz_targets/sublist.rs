@@ -45,7 +45,7 @@ fuzz_target!(|input: &[u8]| {
                     slot,
                     serial: slot,
                 };
-                let node = account.subscribe(subject, queue, sub);
+                let node = account.subscribe(subject, queue, sub).node;
                 scratch.clear();
                 account
                     .trie
