@@ -11,6 +11,7 @@ mod login;
 mod peer;
 mod remote;
 mod review;
+mod round;
 mod route;
 mod service;
 mod sharing;
@@ -39,7 +40,7 @@ use crate::sublist::{Cache, SubRef};
 use interest::News;
 use links::Links;
 pub use peer::{ClientPeer, Peer, RoutePeer};
-use route::Picks;
+use round::Picks;
 
 /// What became of a message for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

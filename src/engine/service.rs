@@ -7,13 +7,14 @@
 //! inbox.7 in A ◄─ way back of _R_.x.y ◄─ match in B ◄─ PUB _R_.x.y
 //! ```
 //!
-//! A [`Round`](super::route::Round) that meets an import or a way back only notes it in [`Engine::met`]; what they lead
+//! A [`Round`](super::round::Round) that meets an import or a way back only notes it in [`Engine::met`]; what they lead
 //! to is another round in the other account, with a message of its own. So do the shadows of plain subscriptions, for
 //! which the message is written anew once for all with the same import.
 
 use serde_json::Value;
 
-use super::route::{Origin, Outcome};
+use super::round::Outcome;
+use super::route::Origin;
 use super::{Engine, Sink};
 use crate::broker::{Replies, SERVICES, ServiceImport, WayBack};
 use crate::limits;

@@ -1,15 +1,18 @@
 //! The session of a client: an application.
 
+mod login;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use login::Login;
+
 use super::action::{Action, CloseReason, Violation};
-use super::auth::{Authenticator, Challenge, Identity, Review, Verdict, Who};
+use super::auth::{Authenticator, Identity, Who};
 use super::keepalive::Keepalive;
 use super::permissions::{Admission, Guard};
-use super::signature::Flaw;
 use crate::certificate::Certificate;
 use crate::config::options::Options;
 use crate::limits;
@@ -66,19 +69,6 @@ pub struct Client {
     /// Its certificate, where that says who it is.
     certificate: Option<Box<Certificate>>,
     login: Login,
-}
-
-/// How far the latest credentials have got.
-#[derive(Debug)]
-enum Login {
-    /// Nothing is under way.
-    Idle,
-    /// They were refused; with a signature, for this.
-    Refused(Option<Flaw>),
-    /// A hash has to be computed.
-    Verifying(Option<Box<Challenge>>),
-    /// The same, because the configuration has changed.
-    Reviewing(Option<Box<Challenge>>),
 }
 
 /// Requests to servers begin with this.
@@ -208,80 +198,6 @@ impl Client {
         !is_special(publish.subject) && !is_reserved_reply(publish.reply)
     }
 
-    /// Whether the server waits for its CONNECT, which is only so long.
-    #[must_use]
-    pub fn is_overdue(&self, auth: &Authenticator) -> bool {
-        self.is_stranger(auth) && !self.is_verifying()
-    }
-
-    /// Whether its password is being checked. Nothing may be fed to it meanwhile.
-    #[must_use]
-    pub fn is_verifying(&self) -> bool {
-        matches!(self.login, Login::Verifying(_) | Login::Reviewing(_))
-    }
-
-    /// The hash that has to be computed, after [`Action::Verify`]; once.
-    pub fn take_challenge(&mut self) -> Option<Box<Challenge>> {
-        match &mut self.login {
-            Login::Verifying(challenge) | Login::Reviewing(challenge) => challenge.take(),
-            _ => None,
-        }
-    }
-
-    /// Why its signature was refused, if it was.
-    #[must_use]
-    pub fn flaw(&self) -> Option<Flaw> {
-        match self.login {
-            Login::Refused(flaw) => flaw,
-            _ => None,
-        }
-    }
-
-    /// The credentials it gave, as a log line about them ends; secrets are not shown.
-    #[must_use]
-    pub fn credentials(&self) -> String {
-        let connect = &self.connect;
-        let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
-        match (
-            &connect.credentials().nkey,
-            &connect.credentials().user,
-            &connect.credentials().auth_token,
-        ) {
-            (Some(nkey), ..) => format!(" - Nkey {}", shown(nkey)),
-            (None, Some(user), _) => format!(" - User {}", shown(user)),
-            (None, None, Some(_)) => " - Token \"[REDACTED]\"".into(),
-            (None, None, None) => String::new(),
-        }
-    }
-
-    /// Who it is, as a log line about what it may do has it.
-    #[must_use]
-    pub fn user(&self) -> String {
-        let shown = |text: &str| quote(text.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
-        match self.identity.as_ref().map(|it| &it.who) {
-            Some(Who::Nkey(key)) => format!("Nkey {}", shown(key)),
-            Some(Who::User(name)) => format!("User {}", shown(name)),
-            Some(Who::Token) => "Token \"[REDACTED]\"".into(),
-            Some(Who::Anyone) | None => "User \"N/A\"".into(),
-        }
-    }
-
-    /// The user or key that it is known by, or that it claims to be; `[REDACTED]` for a token, empty for none.
-    #[must_use]
-    pub fn claimed_user(&self) -> &str {
-        match self.identity.as_ref().map(|it| &it.who) {
-            Some(Who::Nkey(name) | Who::User(name)) => return name,
-            Some(Who::Token) => return "[REDACTED]",
-            Some(Who::Anyone) | None => {}
-        }
-        let given = self.connect.credentials();
-        match (&given.nkey, &given.user, &given.auth_token) {
-            (Some(name), ..) | (None, Some(name), _) => name,
-            (None, None, Some(_)) => "[REDACTED]",
-            (None, None, None) => "",
-        }
-    }
-
     /// The connection's number.
     #[must_use]
     pub fn id(&self) -> u64 {
@@ -364,107 +280,6 @@ impl Client {
         }
     }
 
-    /// Takes the answer to its [`Challenge`]: as a CONNECT that could be judged at once.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::on_frame`].
-    pub fn on_verified<'a>(
-        &mut self,
-        verdict: Verdict,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Action<'a>, CloseReason> {
-        let verdict = match verdict {
-            // The configuration changed meanwhile: whom it let in then may not be let in now.
-            Verdict::Accepted(identity) if !context.auth.has_issued(&identity) => {
-                context.auth.judge(
-                    &self.connect,
-                    self.nonce.as_deref(),
-                    self.certificate.as_deref(),
-                )
-            }
-            verdict => verdict,
-        };
-        let held = match self.login {
-            Login::Reviewing(_) => self.identity.as_ref(),
-            _ => None,
-        };
-        let result = match held {
-            Some(held) => {
-                let review = verdict.review(held);
-                self.on_review(review)
-            }
-            None => self.on_verdict(verdict, context),
-        };
-        result.inspect_err(|reason| reason.tell(out))
-    }
-
-    /// Judges it anew under `context`, after the configuration has changed from what `old` was the gate of.
-    ///
-    /// # Errors
-    ///
-    /// If it must not stay.
-    pub fn review<'a>(
-        &mut self,
-        old: &Authenticator,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Action<'a>, CloseReason> {
-        // Once the answer is there, it is judged by what holds then.
-        if self.is_verifying() {
-            return Ok(Action::Nothing);
-        }
-        let review = match &self.identity {
-            Some(held) => {
-                let (auth, nonce) = (context.auth, self.nonce.as_deref());
-                auth.review(old, held, &self.connect, nonce, self.certificate.as_deref())
-            }
-            // It did as it liked so far, without a name.
-            None if context.auth.is_required() && !old.is_required() => {
-                Review::Close(CloseReason::AuthenticationFailure)
-            }
-            None => return Ok(Action::Nothing),
-        };
-        self.on_review(review)
-            .inspect_err(|reason| reason.tell(out))
-    }
-
-    fn on_review<'a>(&mut self, review: Review) -> Result<Action<'a>, CloseReason> {
-        self.login = Login::Idle;
-        match review {
-            Review::Keep(identity) => {
-                self.become_known(identity);
-                Ok(Action::Reviewed)
-            }
-            Review::Close(reason) => Err(reason),
-            Review::Verify(challenge) => {
-                self.login = Login::Reviewing(Some(challenge));
-                Ok(Action::Verify)
-            }
-        }
-    }
-
-    /// Takes in a stranger whose first byte is not that of CONNECT, if the server takes such ones.
-    ///
-    /// # Errors
-    ///
-    /// If it does not.
-    pub fn on_nameless<'a>(
-        &mut self,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Action<'a>, CloseReason> {
-        let result = match context.auth.judge_nameless() {
-            Verdict::Accepted(identity) => {
-                self.become_known(identity);
-                Ok(Action::Connected { again: false })
-            }
-            _ => Err(CloseReason::AuthenticationFailure),
-        };
-        result.inspect_err(|reason| reason.tell(out))
-    }
-
     #[inline]
     fn on_publish<'a>(
         &mut self,
@@ -519,72 +334,6 @@ impl Client {
             };
             self.inform(context, info, out);
         }
-    }
-
-    fn on_connect<'a>(
-        &mut self,
-        json: &[u8],
-        context: &Context<'_>,
-    ) -> Result<Action<'a>, CloseReason> {
-        self.connected = true;
-        let connect = &mut self.connect;
-        connect
-            .merge(json)
-            .map_err(|_| CloseReason::ProtocolViolation)?;
-        let verdict =
-            context
-                .auth
-                .judge(connect, self.nonce.as_deref(), self.certificate.as_deref());
-        self.on_verdict(verdict, context)
-    }
-
-    fn on_verdict<'a>(
-        &mut self,
-        verdict: Verdict,
-        context: &Context<'_>,
-    ) -> Result<Action<'a>, CloseReason> {
-        self.login = Login::Idle;
-        match verdict {
-            Verdict::Accepted(identity) => self.on_accepted(identity, context.options),
-            Verdict::Refused(flaw) => {
-                self.login = Login::Refused(flaw);
-                Err(CloseReason::AuthenticationFailure)
-            }
-            Verdict::Verify(challenge) => {
-                self.login = Login::Verifying(Some(challenge));
-                Ok(Action::Verify)
-            }
-        }
-    }
-
-    fn on_accepted<'a>(
-        &mut self,
-        identity: Arc<Identity>,
-        options: &Options,
-    ) -> Result<Action<'a>, CloseReason> {
-        let connect = &self.connect;
-        if connect.credentials().account.is_some() || connect.credentials().new_account {
-            return Err(CloseReason::AuthenticationFailure);
-        }
-        if !(0..=1).contains(&connect.protocol) {
-            return Err(CloseReason::ClientProtocol);
-        }
-        self.verbose = connect.verbose;
-        self.pedantic = connect.pedantic;
-        self.echo = connect.echo;
-        self.headers = connect.headers && !options.no_header_support;
-        self.no_responders = connect.no_responders;
-        if self.no_responders && !self.headers {
-            return Err(CloseReason::NoResponders);
-        }
-        let again = self.become_known(identity);
-        Ok(Action::Connected { again })
-    }
-
-    /// Notes who it is; true if it was someone before.
-    fn become_known(&mut self, identity: Arc<Identity>) -> bool {
-        self.max_payload = identity.max_payload.unwrap_or(usize::MAX);
-        self.identity.replace(identity).is_some()
     }
 
     /// Appends INFO: `info` is what it says of the moment, to which comes what it always says of the client.
@@ -690,104 +439,4 @@ fn is_reserved_reply(reply: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client() -> Client {
-        Client::new(1, ([127, 0, 0, 1], 9).into())
-    }
-
-    /// What the client is sent for the frames, with the reason if one of them ended the connection.
-    fn answers(frames: &[Frame<'_>]) -> (String, Option<CloseReason>) {
-        let (options, info) = (Options::default(), ServerInfo::default());
-        let context = Context {
-            options: &options,
-            info: &info,
-            auth: &Authenticator::new(&options),
-            now: Instant::now(),
-        };
-        let (mut client, mut out) = (client(), Vec::new());
-        let reason = frames
-            .iter()
-            .find_map(|frame| client.on_frame(frame, &context, None, &mut out).err());
-        (String::from_utf8(out).unwrap(), reason)
-    }
-
-    #[test]
-    fn a_second_info_comes_with_the_first_pong_after_connect_to_protocol_1() {
-        let connect = Frame::Connect(br#"{"verbose":false,"protocol":1}"#);
-        let (out, _) = answers(&[Frame::Ping, connect, Frame::Ping, Frame::Ping]);
-        let lines: Vec<&str> = out
-            .split_inclusive("\r\n")
-            .map(|line| line.get(..5).unwrap())
-            .collect();
-        assert_eq!(lines, ["PONG\r", "PONG\r", "INFO ", "PONG\r"]);
-        assert!(out.contains(r#""connect_info":true,"remote_account":"$G""#));
-        let (out, _) = answers(&[Frame::Connect(br#"{"verbose":false}"#), Frame::Ping]);
-        assert_eq!(out, "PONG\r\n");
-    }
-
-    #[test]
-    fn bad_connects_end_the_connection() {
-        for (json, told, reason) in [
-            ("{", "", CloseReason::ProtocolViolation),
-            (
-                r#"{"protocol":2}"#,
-                "-ERR 'invalid client protocol'\r\n",
-                CloseReason::ClientProtocol,
-            ),
-            (
-                r#"{"account":"X"}"#,
-                "-ERR 'Authorization Violation'\r\n",
-                CloseReason::AuthenticationFailure,
-            ),
-            (
-                r#"{"no_responders":true}"#,
-                "-ERR 'no responders requires headers support'\r\n",
-                CloseReason::NoResponders,
-            ),
-        ] {
-            assert_eq!(
-                answers(&[Frame::Connect(json.as_bytes())]),
-                (told.into(), Some(reason)),
-                "{json}"
-            );
-        }
-    }
-
-    #[test]
-    fn reserved_names_are_known_by_their_exact_prefix() {
-        for reserved in ["_GR_.x", "$GR.x", "$NRG.x"] {
-            assert!(
-                is_reserved_subject(reserved.as_bytes(), false),
-                "{reserved}"
-            );
-        }
-        for free in ["$NRG", "$GR", "_GR_", "_R_.x", "$SYS.x", "$JS.ACK.x"] {
-            assert!(!is_reserved_subject(free.as_bytes(), false), "{free}");
-            assert!(!is_reserved_subject(b"$NRG.x", true));
-        }
-        for reserved in ["_R_.x", "_GR_.x", "$JS.ACK.x"] {
-            assert!(is_reserved_reply(reserved.as_bytes()), "{reserved}");
-        }
-        for free in ["", "_R_", "_R_x", "$JS.ACK.", "$JS.ACK", "$SYS.x"] {
-            assert!(!is_reserved_reply(free.as_bytes()), "{free}");
-        }
-    }
-
-    #[test]
-    fn nothing_but_an_object_is_an_info() {
-        assert_eq!(
-            answers(&[Frame::Info(b"{}"), Frame::Ok, Frame::Pong]),
-            (String::new(), None)
-        );
-        assert_eq!(
-            answers(&[Frame::Info(b"[]")]).1,
-            Some(CloseReason::ProtocolViolation)
-        );
-        assert_eq!(
-            answers(&[Frame::Err(b"'x'")]).1,
-            Some(CloseReason::ParseError)
-        );
-    }
-}
+mod tests;

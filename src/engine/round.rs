@@ -1,0 +1,415 @@
+//! The deliveries of one message: to subscriptions here, to other workers, to other servers.
+//!
+//! A [`Round`] is made for each message and account. It hands every plain subscription a copy and each queue group one,
+//! and says whether anyone got it and whether one who got it is filling up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use super::links::Links;
+use super::{Delivery, Letter, Sink, To};
+use crate::broker::{Broker, Denials, Replies, SERVICES, Subscriptions};
+use crate::proto::encode::{Message, Parts};
+use crate::rng::Rng;
+use crate::session::{Guard, SubjectFilter};
+use crate::subject::renaming::Renaming;
+use crate::sublist::{Cache, Group, Matches, SubRef};
+
+/// How often a message for a queue group may be handed on because its member was gone when it arrived.
+pub(super) const HOPS_MAX: u8 = 3;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Whether anyone got it.
+    pub reached: bool,
+    /// Whether one who got it is filling up.
+    pub filling: bool,
+}
+
+impl Outcome {
+    pub(super) fn merge(&mut self, other: Outcome) {
+        self.reached |= other.reached;
+        self.filling |= other.filling;
+    }
+
+    pub(super) fn delivery(self) -> Delivery {
+        if self.filling {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+}
+
+/// Which other servers get a message, and in the name of which groups.
+#[derive(Debug, Default)]
+pub(super) struct Picks {
+    /// A link, and the place of a group in the matches.
+    pub chosen: Vec<(SubRef, usize)>,
+    /// Names of groups, parted by blanks.
+    names: Vec<u8>,
+}
+
+/// The way to other servers.
+#[derive(Clone, Copy)]
+pub(super) struct Paths<'r> {
+    pub broker: &'r Broker,
+    pub links: &'r Links,
+    pub export: &'r SubjectFilter,
+}
+
+/// What the deliveries of one message have in common.
+pub(super) struct Round<'r, S> {
+    pub worker: u16,
+    pub account: u32,
+    pub hops: u8,
+    /// Whether the publisher may get it too.
+    pub echo: bool,
+    /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
+    pub skip: Option<u32>,
+    pub message: &'r Message<'r>,
+    /// What subscriptions of other workers will not take.
+    pub denials: &'r Denials,
+    pub subscriptions: &'r mut Subscriptions,
+    pub guards: &'r mut HashMap<u32, Guard, RandomState>,
+    pub now: Instant,
+    pub ended: &'r mut Vec<(SubRef, u32)>,
+    pub met: &'r mut Vec<SubRef>,
+    pub paths: Paths<'r>,
+    pub sink: &'r mut S,
+    /// Whether anyone got it.
+    pub reached: bool,
+    /// Whether one who got it is filling up.
+    pub filling: bool,
+}
+
+impl<S: Sink> Round<'_, S> {
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome {
+            reached: self.reached,
+            filling: self.filling,
+        }
+    }
+
+    /// A copy for each; those of one worker stand together.
+    pub(super) fn each(&mut self, subs: &[SubRef]) {
+        for run in subs.chunk_by(|one, next| one.worker == next.worker) {
+            match run.first() {
+                Some(first) if first.worker == SERVICES => self.met.extend_from_slice(run),
+                Some(first) if first.worker != self.worker => {
+                    self.remote(first.worker, To::Each(run))
+                }
+                _ => run.iter().for_each(|&sub| {
+                    self.local(sub);
+                }),
+            }
+        }
+    }
+
+    /// One member on this server, chosen at random; the next ones in turn while one cannot take it. False if none can.
+    pub(super) fn one_of(&mut self, group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> bool {
+        if group.members.is_empty() {
+            return false;
+        }
+        let start = rng.below(group.members.len());
+        let (before, after) = group.members.split_at(start);
+        for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
+            if sub.worker != self.worker {
+                if self.denials.hold(&[sub], self.message.subject()) {
+                    continue;
+                }
+                self.remote(
+                    sub.worker,
+                    To::Member {
+                        sub,
+                        group: &group.name,
+                    },
+                );
+                return true;
+            }
+            if self.local(sub) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Everyone that matches, other servers too: each of those gets one copy, whatever it is for. Each member of a queue
+    /// group is as likely as any other one, wherever it is.
+    #[cold]
+    pub(super) fn everywhere(&mut self, matches: &Matches, rng: &mut Rng, picks: &mut Picks) {
+        self.each(&matches.plain);
+        picks.chosen.clear();
+        for (at, group) in matches.groups().iter().enumerate() {
+            let own = group.members.len();
+            let all = own.saturating_add(weight_of(group, None));
+            let is_own = own > 0 && rng.below(all) < own;
+            if is_own && self.one_of(group, None, rng) {
+                continue;
+            }
+            match choose(group, None, rng) {
+                Some(route) => picks.chosen.push((route, at)),
+                // Those here after all.
+                None if !is_own => drop(self.one_of(group, None, rng)),
+                None => {}
+            }
+        }
+        self.over_all(&matches.routes, matches, picks);
+    }
+
+    /// A copy for each of the `plain` links and for each that was picked for a group.
+    pub(super) fn over_all(&mut self, plain: &[SubRef], matches: &Matches, picks: &mut Picks) {
+        let Picks { chosen, names } = picks;
+        if chosen.is_empty() {
+            for run in plain.chunk_by(|one, next| one.worker == next.worker) {
+                match run.first() {
+                    Some(first) if first.owner() != self.worker => {
+                        self.remote(first.owner(), To::Routes(run));
+                    }
+                    _ => run.iter().for_each(|&route| {
+                        self.over(route, b"");
+                    }),
+                }
+            }
+            return;
+        }
+        chosen.sort_unstable();
+        let mut left = chosen.as_slice();
+        let mut send = |round: &mut Self, route: SubRef, picked: &[(SubRef, usize)]| {
+            names.clear();
+            for group in picked
+                .iter()
+                .filter_map(|&(_, at)| matches.groups().get(at))
+            {
+                if !names.is_empty() {
+                    names.push(b' ');
+                }
+                names.extend_from_slice(&group.name);
+            }
+            if route.owner() == round.worker {
+                round.over(route, names);
+            } else if names.is_empty() {
+                round.remote(route.owner(), To::Routes(&[route]));
+            } else {
+                let groups = names.as_slice();
+                round.remote(route.owner(), To::Groups { route, groups });
+            }
+        };
+        for &route in plain {
+            while let Some(picked) = run_of(left).filter(|run| run[0].0 < route) {
+                send(self, picked[0].0, picked);
+                left = left.get(picked.len()..).unwrap_or_default();
+            }
+            let picked = run_of(left)
+                .filter(|run| run[0].0 == route)
+                .unwrap_or_default();
+            send(self, route, picked);
+            left = left.get(picked.len()..).unwrap_or_default();
+        }
+        while let Some(picked) = run_of(left) {
+            send(self, picked[0].0, picked);
+            left = left.get(picked.len()..).unwrap_or_default();
+        }
+    }
+
+    /// Whether a link, one of this worker's, took it.
+    pub(super) fn over(&mut self, route: SubRef, groups: &[u8]) -> bool {
+        let (Some(link), Some(account)) = (
+            self.paths.links.get(route),
+            self.paths.broker.account(self.account),
+        ) else {
+            return false;
+        };
+        if self.paths.export.denies(self.message.subject()) {
+            return false;
+        }
+        let shown = link.carries.shown(&account.name);
+        let (headers, conn) = (link.headers, link.conn);
+        let sink = &mut self.sink;
+        let delivery = sink.deliver_routed(conn, shown, groups, headers, self.message);
+        self.filling |= delivery == Delivery::Filling;
+        self.reached |= delivery != Delivery::Refused;
+        delivery != Delivery::Refused
+    }
+
+    /// Another member for each of these groups: the one it was for is gone.
+    pub(super) fn another(
+        &mut self,
+        names: &[&[u8]],
+        gone: SubRef,
+        (cache, broker): (&mut Cache, &Broker),
+        rng: &mut Rng,
+        picks: &mut Picks,
+    ) {
+        let Some(account) = broker.account(self.account) else {
+            return;
+        };
+        let subject = self.message.subject();
+        let matches = cache.find(account.index, subject, &account.trie, &account.generations);
+        picks.chosen.clear();
+        for (at, group) in matches.groups().iter().enumerate() {
+            if !names.contains(&group.name.as_slice()) || self.one_of(group, Some(gone), rng) {
+                continue;
+            }
+            let chosen = choose(group, Some(gone), rng).map(|route| (route, at));
+            picks.chosen.extend(chosen);
+        }
+        if !picks.chosen.is_empty() {
+            self.over_all(&[], matches, picks);
+        }
+    }
+
+    /// Whether the subscription, one of this worker's, took it.
+    #[inline]
+    pub(super) fn local(&mut self, sub: SubRef) -> bool {
+        let Some(subscription) = self.subscriptions.get(sub) else {
+            return self.elsewhere(sub);
+        };
+        let full = subscription.max > 0 && subscription.delivered >= u64::from(subscription.max);
+        if full || self.skip == Some(subscription.conn) {
+            return false;
+        }
+        if subscription.guarded {
+            let guard = self.guards.get_mut(&subscription.conn);
+            let (subject, queue) = (self.message.subject(), subscription.queue());
+            if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
+                return false;
+            }
+        }
+        let sid = subscription.sid.as_bytes();
+        let delivery =
+            self.sink
+                .deliver(subscription.conn, sid, subscription.headers, self.message);
+        if delivery == Delivery::Refused {
+            return false;
+        }
+        subscription.delivered += 1;
+        if subscription.delivered == u64::from(subscription.max) {
+            self.ended.push((sub, self.account));
+        }
+        if subscription.guarded {
+            if let Some(guard) = self.guards.get_mut(&subscription.conn) {
+                guard.delivered(self.message.reply(), self.now);
+            }
+        }
+        self.filling |= delivery == Delivery::Filling;
+        self.reached = true;
+        true
+    }
+
+    /// Whether a reference that stands for no subscription leads to one who took it: in another account, perhaps.
+    #[cold]
+    pub(super) fn elsewhere(&mut self, sub: SubRef) -> bool {
+        if Replies::is_meant(sub) {
+            self.met.push(sub);
+            return true;
+        }
+        let Some(shadow) = self.subscriptions.shadows.get(sub) else {
+            return false;
+        };
+        let (of, home) = (shadow.of, shadow.home);
+        let renaming = Arc::clone(&shadow.renaming);
+        let owner = self.subscriptions.get(of);
+        if owner.is_some_and(|owner| owner.queue().is_none()) {
+            // Not chosen from others: it can wait for those with the same import, to share what is written anew.
+            self.met.push(sub);
+            return true;
+        }
+        let Some((line, parts)) = renamed(self.message, &renaming) else {
+            return false;
+        };
+        let mut round = Round {
+            worker: self.worker,
+            account: home,
+            hops: self.hops,
+            echo: self.echo,
+            skip: self.skip,
+            message: &Message::new(&line, parts),
+            denials: self.denials,
+            subscriptions: self.subscriptions,
+            guards: self.guards,
+            now: self.now,
+            ended: self.ended,
+            met: self.met,
+            paths: self.paths,
+            sink: self.sink,
+            reached: false,
+            filling: false,
+        };
+        let is_taken = round.local(of);
+        let outcome = round.outcome();
+        self.reached |= outcome.reached;
+        self.filling |= outcome.filling;
+        is_taken
+    }
+
+    pub(super) fn remote(&mut self, worker: u16, to: To<'_>) {
+        let letter = Letter {
+            account: self.account,
+            hops: self.hops + 1,
+            echo: self.echo,
+            message: self.message,
+            to,
+        };
+        self.filling |= self.sink.forward(&letter, worker) == Delivery::Filling;
+        // One that was chosen from a group is not among those that will not take it.
+        self.reached |= match to {
+            To::Each(subs) => !self.denials.hold(subs, self.message.subject()),
+            To::Member { .. } | To::Routes(_) | To::Groups { .. } => true,
+        };
+    }
+}
+
+/// Members of a group on other servers, but for one.
+fn weight_of(group: &Group, gone: Option<SubRef>) -> usize {
+    let others = group
+        .remote
+        .iter()
+        .filter(|&&(route, _)| Some(route) != gone);
+    others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
+}
+
+/// Another server, as likely as it has members of the group; none if no other one has any.
+pub(super) fn choose(group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> Option<SubRef> {
+    let all = weight_of(group, gone);
+    if all == 0 {
+        return None;
+    }
+    let mut at = rng.below(all);
+    let mut others = group
+        .remote
+        .iter()
+        .filter(|&&(route, _)| Some(route) != gone);
+    let is_it = |&&(_, weight): &&(SubRef, u32)| {
+        let found = at < weight as usize;
+        at = at.saturating_sub(weight as usize);
+        found
+    };
+    others.find(is_it).map(|&(route, _)| route)
+}
+
+/// Those at the front that have the same link.
+fn run_of(picked: &[(SubRef, usize)]) -> Option<&[(SubRef, usize)]> {
+    picked.chunk_by(|one, next| one.0 == next.0).next()
+}
+
+/// A message under the name that it has in an importing account; none if it is not of the import.
+pub(super) fn renamed(message: &Message<'_>, renaming: &Renaming) -> Option<(Arc<[u8]>, Parts)> {
+    let (line, parts) = (message.line(), message.parts());
+    let mut renamed = Vec::with_capacity(line.len() + 32);
+    if !renaming.name_here(message.subject(), &mut renamed) {
+        return None;
+    }
+    let subject_len = renamed.len();
+    renamed.extend_from_slice(line.get(parts.subject_len..).unwrap_or_default());
+    let parts = Parts {
+        subject_len,
+        body_at: parts.body_at - parts.subject_len + subject_len,
+        ..parts
+    };
+    Some((renamed.into(), parts))
+}
