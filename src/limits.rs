@@ -72,6 +72,10 @@ pub const WORKERS_MAX: usize = 64;
 pub const READ_BYTES: usize = 128 * 1024;
 /// Bytes of one buffer in a connection's output queue.
 pub const CHUNK_BYTES: usize = 32 * 1024;
+/// Buffers of that size that a worker's queues may have; whatever more they need is smaller.
+pub const CHUNKS_LENT_MAX: usize = 256;
+/// Bytes of such a smaller one.
+pub const SMALL_CHUNK_BYTES: usize = 4 * 1024;
 /// Messages from this size on are shared between queues, not copied into each.
 pub const SHARE_BYTES_MIN: usize = 8 * 1024;
 /// Bytes that are worth a write of their own.

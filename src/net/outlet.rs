@@ -31,6 +31,8 @@ const SLICES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
+    /// Buffers of the usual size, or more, that outlets have.
+    lent: usize,
     /// Where sessions put what they have encrypted, for the moment until it is written.
     scratch: Vec<u8>,
     /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
@@ -48,15 +50,25 @@ pub(super) struct Pool {
 impl Pool {
     /// An empty buffer with room for at least `len` bytes.
     fn take(&mut self, len: usize) -> Vec<u8> {
-        match self.spare.pop() {
+        // A message to thousands puts little into each queue, and a buffer keeps the memory that any use of it took.
+        let size = if self.lent < limits::CHUNKS_LENT_MAX {
+            limits::CHUNK_BYTES
+        } else {
+            limits::SMALL_CHUNK_BYTES
+        };
+        let buffer = match self.spare.pop() {
             Some(buffer) if buffer.capacity() >= len => buffer,
-            _ => Vec::with_capacity(len.max(limits::CHUNK_BYTES)),
-        }
+            _ => Vec::with_capacity(len.max(size)),
+        };
+        self.lent += usize::from(buffer.capacity() >= limits::CHUNK_BYTES);
+        buffer
     }
 
     /// Takes a buffer back, if it is one of the usual size and there are not too many.
     fn give(&mut self, mut buffer: Vec<u8>) {
         let usual = (limits::CHUNK_BYTES..2 * limits::CHUNK_BYTES).contains(&buffer.capacity());
+        let was_lent = buffer.capacity() >= limits::CHUNK_BYTES;
+        self.lent = self.lent.saturating_sub(usize::from(was_lent));
         if usual && self.spare.len() < limits::SPARE_BYTES_MAX / limits::CHUNK_BYTES {
             buffer.clear();
             self.spare.push(buffer);
