@@ -37,8 +37,6 @@ pub struct Head {
     pub body: Option<u64>,
     /// What follows `Bearer` in the field Authorization.
     pub bearer: Option<Vec<u8>>,
-    /// The client waits for a word before it sends the body.
-    pub expects_continue: bool,
 }
 
 /// Why a head is none.
@@ -140,12 +138,11 @@ fn head(request: &httparse::Request<'_, '_>) -> Result<Head, BadHead> {
         target: without_origin(target).into(),
         query: Query::parse(query),
         takes_chunks: is_1_1,
-        // A body of unknown length is not read to its end.
-        keeps_alive: keeps_alive && body.is_some(),
+        // A body of unknown length is not read to its end, and one that waits for a word may never come.
+        keeps_alive: keeps_alive && body.is_some() && field("expect").is_none(),
         confirms_keep_alive: !is_1_1 && wants_keep_alive && body.is_some(),
         body,
         bearer: field("authorization").and_then(bearer),
-        expects_continue: is_1_1 && says("expect", "100-continue"),
     })
 }
 
@@ -498,6 +495,47 @@ mod tests {
             response.encode(Some(&head), closes, "now", &mut out);
             let text = String::from_utf8(out).unwrap();
             assert!(text.contains(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_do_any_harm() {
+        let samples: [&[u8]; 4] = [
+            b"GET /connz?limit=1&subs=detail HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST //a/../varz?x=%41;y HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nAuthorization: Bearer t\r\n\r\nabc",
+            b"GET http://h/%68ealthz HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+        ];
+        let mut rng = crate::rng::Rng::seeded(7);
+        for round in 0..20_000 {
+            let mut bytes = samples[round % samples.len()].to_vec();
+            for _ in 0..=rng.below(4) {
+                let at = rng.below(bytes.len());
+                match rng.below(4) {
+                    0 if bytes.len() > 1 => drop(bytes.remove(at)),
+                    1 => bytes.insert(at, b" \r\n%/.?:\0\x7f\xff"[rng.below(11)]),
+                    2 => bytes[at] ^= 1 << rng.below(8),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let half = parse(&bytes[..bytes.len() / 2]);
+            let whole = parse(&bytes);
+            if let Ok(Some((len, _))) = &half {
+                assert!(matches!(&whole, Ok(Some((same, _))) if same == len));
+            }
+            let (response, head) = match &whole {
+                Ok(Some((_, head))) => match cleaned(&head.path) {
+                    Some(path) => (Response::redirect(&path, &head.target), Some(head)),
+                    None => (Response::not_found(), Some(head)),
+                },
+                Ok(None) => continue,
+                Err(error) => (error.response(), None),
+            };
+            let mut out = Vec::new();
+            response.encode(head, true, "now", &mut out);
+            let end = out.windows(4).position(|it| it == b"\r\n\r\n");
+            let lines = out[..end.expect("a head ends")].split(|&it| it == b'\n');
+            assert!(lines.count() <= 7, "{}", out.escape_ascii());
         }
     }
 }
