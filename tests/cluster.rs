@@ -337,7 +337,7 @@ fn who_does_not_belong_is_turned_away() {
         };
         let is_told = |text: &str| stranger.log().contains(text).then_some(());
         assert!(
-            wait_for(|| is_told("Authorization Violation")).is_some(),
+            wait_for(|| is_told("Route Error 'Authorization Violation'")).is_some(),
             "{}",
             stranger.log()
         );

@@ -163,7 +163,9 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Result<(), End> {
         if let RouteFrame::Err(text) = frame {
-            let text = quote(text, Some(limits::LOGGED_NAME_BYTES_MAX));
+            let shown = text.get(..limits::LOGGED_NAME_BYTES_MAX).unwrap_or(text);
+            let text = String::from_utf8_lossy(shown).escape_debug().to_string();
+            let text = text.replace("\\'", "'").replace("\\\"", "\"");
             sink.on_trouble(&peer.session, &format!("Route Error {text}"));
         }
         let (facts, answers) = (&self.facts, &mut self.answers);
