@@ -119,7 +119,7 @@ pub enum RouteAction<'a> {
 
 /// A name that no cluster may have.
 const RESERVED_CLUSTER: &str = "_";
-/// How the reference server begins to say that an account cannot have a connection of its own here.
+/// The first PING comes this early, so that the round-trip time is known.
 const FIRST_PING: Duration = Duration::from_secs(1);
 
 impl Route {

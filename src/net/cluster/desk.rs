@@ -6,7 +6,7 @@ use std::{io, mem};
 
 use crate::net::acceptor::Control;
 use crate::net::mailbox::Origin;
-use crate::session::{CloseReason, RouteEvent};
+use crate::session::RouteEvent;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -19,8 +19,6 @@ pub enum Happening {
         origin: Origin,
         /// The number of the attempt to dial it, if it was us who dialled.
         dial: Option<u64>,
-        /// Why.
-        reason: CloseReason,
     },
     /// A name was looked up for an attempt to dial.
     Resolved {

@@ -106,11 +106,7 @@ impl Cluster {
         for happening in self.shared.desk.take() {
             match happening {
                 Happening::Event(origin, event) => self.on_event(origin, event, now),
-                Happening::Closed {
-                    origin,
-                    dial,
-                    reason,
-                } => self.on_closed(origin, dial, reason, now),
+                Happening::Closed { origin, dial } => self.on_closed(origin, dial, now),
                 Happening::Resolved { dial, result } => {
                     self.dialer.on_resolved(dial, result, registry, now);
                 }
@@ -257,7 +253,7 @@ impl Cluster {
 
     fn on_event(&mut self, origin: Origin, event: RouteEvent, now: Instant) {
         match event {
-            RouteEvent::Introduced(hello) => self.on_hello(origin, &hello, now),
+            RouteEvent::Introduced(hello) => self.on_hello(origin, &hello),
             RouteEvent::Answered => self.on_answered(origin, now),
             RouteEvent::Heard(info) => self.on_heard(&info, now),
             RouteEvent::LameDuck => {
@@ -270,7 +266,7 @@ impl Cluster {
         }
     }
 
-    fn on_hello(&mut self, origin: Origin, hello: &Hello, now: Instant) {
+    fn on_hello(&mut self, origin: Origin, hello: &Hello) {
         if hello.cluster != self.facts.name() && !self.agree_on_name(hello) {
             return self.dismiss(origin, CloseReason::ClusterNameConflict, None);
         }
@@ -310,7 +306,6 @@ impl Cluster {
                 self.dismiss(origin, reason, text);
             }
         }
-        let _ = now;
     }
 
     /// Notes how a server came to be connected: a connection that is one too many counts too.
@@ -423,8 +418,7 @@ impl Cluster {
         }
     }
 
-    fn on_closed(&mut self, origin: Origin, dial: Option<u64>, reason: CloseReason, now: Instant) {
-        let _ = reason;
+    fn on_closed(&mut self, origin: Origin, dial: Option<u64>, now: Instant) {
         match self.members.remove(origin) {
             Some((id, Some(_))) => {
                 self.targets.lost(&id, &mut self.rng, now);

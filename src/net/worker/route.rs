@@ -27,7 +27,7 @@ impl Worker {
                     conn: u32::MAX,
                     serial: 0,
                 };
-                self.post_closed(origin, route, CloseReason::ServerShutdown);
+                self.post_closed(origin, route);
             }
         }
     }
@@ -278,18 +278,14 @@ impl Worker {
             conn,
             serial: connection.serial,
         };
-        self.post_closed(origin, session, reason);
+        self.post_closed(origin, session);
     }
 
-    fn post_closed(&self, origin: Origin, session: &Route, reason: CloseReason) {
+    fn post_closed(&self, origin: Origin, session: &Route) {
         let dial = match session.side() {
             Side::Dialled(dial) => Some(dial.number),
             Side::Accepted => None,
         };
-        self.shared.desk.post(Happening::Closed {
-            origin,
-            dial,
-            reason,
-        });
+        self.shared.desk.post(Happening::Closed { origin, dial });
     }
 }
