@@ -20,9 +20,11 @@ enum Verdict {
     GoodHere,
     /// Only midge refuses it: the reference server overlooks a mistake.
     BadHere,
+    /// Midge refuses it; the reference server as chance has it, which reads the keys in any order.
+    BadMostly,
 }
 
-use Verdict::{Bad, BadHere, Good, GoodHere};
+use Verdict::{Bad, BadHere, BadMostly, Good, GoodHere};
 
 /// The parse cases, and more where the two might part.
 #[rustfmt::skip]
@@ -117,7 +119,7 @@ const CASES: &[(Verdict, &str)] = &[
     (Good, "accounts: {A: {exports: [{service: x.*, account_token_position: 2}]}}"), (Bad, "accounts: {A: {exports: [{service: x, accounts: [B]}]}}"),
     (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}}]}}"), (Good, "accounts: {A: {imports: [{stream: {account: B, subject: x}}]}, B: {exports: [{stream: \">\"}]}}"),
     (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}}]}, B: {exports: [{stream: y}]}}"), (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: \"x.>\"}}]}, B: {exports: [{stream: x.*}]}}"),
-    (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}}]}, B: {exports: [{stream: x, accounts: [C]}]}, C: {}}"), (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}, prefix: p, to: t}]}, B: {exports: [{stream: x}]}}"),
+    (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}}]}, B: {exports: [{stream: x, accounts: [C]}]}, C: {}}"), (BadMostly, "accounts: {A: {imports: [{stream: {account: B, subject: x}, prefix: p, to: t}]}, B: {exports: [{stream: x}]}}"),
     (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: x}, prefix: \"p.*\"}]}, B: {exports: [{stream: x}]}}"), (Bad, "accounts: {A: {imports: [{stream: {account: B}}]}, B: {exports: [{stream: x}]}}"),
     (Good, "accounts: {A: {imports: [{stream: {account: B, subject: p.A}}]}, B: {exports: [{stream: p.*, account_token_position: 2}]}}"), (Bad, "accounts: {A: {imports: [{stream: {account: B, subject: p.B}}]}, B: {exports: [{stream: p.*, account_token_position: 2}]}}"),
     (Good, "accounts: {A: {imports: [{service: {account: B, subject: a}, to: c, share: true}]}, B: {exports: [{service: a}]}}"), (Bad, "accounts: {A: {imports: [{service: {account: B, subject: a}}, {service: {account: B, subject: a}}]}, B: {exports: [{service: a}]}}"),
@@ -197,7 +199,8 @@ fn the_reference_server_takes_each_text_as_the_table_says() {
         let digest = said
             .split_once(" is valid (")
             .and_then(|(_, rest)| rest.split(')').next());
-        if digest.is_some() != matches!(verdict, Good | BadHere) {
+        let is_as_told = digest.is_some() == matches!(verdict, Good | BadHere);
+        if !is_as_told && *verdict != BadMostly {
             differences.push(format!("{verdict:?} {text:?}: {said}"));
         }
         if let (Some(digest), Good) = (digest, verdict) {
