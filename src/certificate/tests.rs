@@ -1,3 +1,5 @@
+//! Tests of reading names out of certificates.
+
 use super::*;
 
 fn certificate(name: &str) -> Certificate {

@@ -1,3 +1,5 @@
+//! Tests of the transport: both sides of a TLS session over real sockets, and what can go wrong on the way.
+
 use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 
