@@ -397,5 +397,22 @@ fn routes_use_tls_in_both_directions() {
         let mut stranger = Connection::open(([127, 0, 0, 1], port).into()).expect("a connection");
         stranger.send(b"CONNECT {\"cluster\":\"C1\"}\r\n");
         stranger.take_end().expect("the end");
+        expect_handshakes(&servers, mix);
+    }
+}
+
+/// What the first server, which is not told of others, and the second one count of their handshakes.
+fn expect_handshakes(servers: &[Server], mix: &[Program]) {
+    for (at, server) in servers.iter().enumerate().filter(|(at, _)| mix[*at] == M) {
+        let page = get(server.monitor(), "/metrics").body;
+        let count = |direction: &str, result: &str| -> u64 {
+            let labels = format!("peer=\"route\",direction=\"{direction}\",result=\"{result}\"");
+            let sample = format!("midge_tls_handshakes_total{{{labels}}} ");
+            let value = page.lines().find_map(|line| line.strip_prefix(&sample));
+            value.and_then(|it| it.parse().ok()).expect("a count")
+        };
+        let way = if at == 0 { "accepted" } else { "dialed" };
+        assert!(count(way, "done") >= 4, "{page}");
+        assert_eq!(count("accepted", "failed"), u64::from(at == 0), "{page}");
     }
 }

@@ -5,10 +5,10 @@ mod support;
 use serde_json::{Value, json};
 
 use support::connection::Connection;
-use support::http::{Response, get, get_until, request};
+use support::http::{Response, exchange, get, get_until, request, secure_get};
 use support::server::{Server, Start};
 use support::tls::Tls;
-use support::{Program, wait_for};
+use support::{DEADLINE, Program, wait_for};
 
 /// A server with three clients: the first one subscribes, the second one publishes, the third one is just there.
 struct Fixture {
@@ -870,7 +870,7 @@ fn pipelined_requests_are_answered_in_their_order() {
         one("/subsz", "Connection: close\r\n"),
         one("/never", ""),
     ];
-    let answer = support::http::exchange(server.monitor(), all.concat().as_bytes());
+    let answer = exchange(server.monitor(), all.concat().as_bytes());
     let text = String::from_utf8(answer).expect("UTF-8");
     let marks = [
         "\"ok\"",
@@ -941,7 +941,7 @@ fn crowds_and_slow_ones_keep_nobody_from_the_pages() {
     client.send(b"SUB a 1\r\nPUB a 2\r\nhi\r\n");
     client.take(b"MSG a 1 2\r\nhi\r\n").expect("a delivery");
     let page = wait_for(|| {
-        let answer = support::http::exchange(
+        let answer = exchange(
             monitor,
             b"GET /connz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         );
@@ -1003,6 +1003,11 @@ fn metrics_show_the_counters() {
         "midge_connections_accepted_total 3",
         "midge_slow_consumers_total{peer=\"client\"} 0",
         "midge_account_connections{account=\"$G\"} 3",
+        "# TYPE midge_worker_turn_seconds histogram",
+        "midge_worker_mailbox_bytes{worker=\"0\"} 0",
+        "midge_worker_mailbox_entries{worker=\"0\"} 0",
+        "midge_auth_failures_total 0",
+        "midge_tls_handshakes_total{peer=\"client\",direction=\"accepted\",result=\"done\"} 0",
     ] {
         assert!(
             response.body.lines().any(|it| it == line),
@@ -1010,6 +1015,47 @@ fn metrics_show_the_counters() {
             response.body
         );
     }
+}
+
+#[test]
+fn metrics_count_tls_handshakes_by_how_they_end() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let conf = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", timeout: 0.1}}"
+    );
+    let path = Program::Midge.path().expect("midge is built");
+    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
+    let server = server.unwrap_or_else(|why| panic!("{why}"));
+    let mut welcome = server.connect();
+    welcome.expect_info();
+    welcome.upgrade(&Tls::new()).expect("a handshake");
+    welcome.ping();
+    let mut noise = server.connect();
+    noise.expect_info();
+    noise.send(b"CONNECT {}\r\n");
+    assert!(noise.is_over(DEADLINE));
+    let mut silent = server.connect();
+    silent.expect_info();
+    assert!(silent.is_over(DEADLINE), "its time is up");
+    exchange(server.monitor(), b"GET / HTTP/1.1\r\n\r\n");
+    exchange(server.monitor(), b"\x16 is what a handshake begins with");
+    let counted = || {
+        let page = secure_get(server.monitor(), "/metrics", &Tls::new()).body;
+        let count = |peer: &str, result: &str| {
+            let sample = format!(
+                "midge_tls_handshakes_total{{peer=\"{peer}\",direction=\"accepted\",result=\"{result}\"}} "
+            );
+            let mut lines = page.lines();
+            let value = lines.find_map(|line| line.strip_prefix(&sample));
+            value.and_then(|it| it.parse::<u64>().ok()).expect(&sample)
+        };
+        let client = (count("client", "done"), count("client", "failed"));
+        // The one that asks is among them.
+        let monitor = (count("monitor", "done") > 0, count("monitor", "failed"));
+        (client == (1, 2) && monitor == (true, 2)).then_some(())
+    };
+    let page = || secure_get(server.monitor(), "/metrics", &Tls::new()).body;
+    assert!(wait_for(counted).is_some(), "{}", page());
 }
 
 #[test]
@@ -1027,7 +1073,6 @@ fn a_monitoring_port_that_is_taken_ends_the_start() {
 
 #[test]
 fn https_has_the_clients_certificate_and_asks_nobody_for_one() {
-    use std::io::{Read, Write};
     let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
     let conf = format!(
         "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", \
@@ -1038,16 +1083,7 @@ fn https_has_the_clients_certificate_and_asks_nobody_for_one() {
         let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
         let server = server.unwrap_or_else(|why| panic!("{why}"));
         let monitor = server.monitor();
-        let mut socket = std::net::TcpStream::connect(monitor).expect("it listens");
-        let mut session = Tls::new().connect(&socket).expect("a handshake");
-        let mut stream = rustls::Stream::new(&mut session, &mut socket);
-        let wire = b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(wire).expect("it reads");
-        let mut answer = Vec::new();
-        stream
-            .read_to_end(&mut answer)
-            .expect("a page, and a proper end");
-        let varz = support::http::parse(&answer).json();
+        let varz = secure_get(monitor, "/varz", &Tls::new()).json();
         assert_eq!(varz["tls_required"], true);
         if program == Program::Midge {
             // The other one shows what it was asked for, -1.
@@ -1058,7 +1094,8 @@ fn https_has_the_clients_certificate_and_asks_nobody_for_one() {
             (&json!(0), &json!(true))
         );
         assert!(varz["tls_cert_not_after"].is_string());
-        let clear = support::http::exchange(monitor, wire);
+        let wire = b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let clear = exchange(monitor, wire);
         let text =
             b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
         assert_eq!(support::escaped(&clear), support::escaped(text));

@@ -5,7 +5,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::Site;
-use super::snapshot::{AccountSnapshot, Census, Totals};
+use super::snapshot::{AccountSnapshot, Backlog, Census, Totals};
 use super::varz::VarzFigures;
 use crate::proto::info::PROTOCOL_VERSION;
 
@@ -16,6 +16,8 @@ pub struct Metrics<'a> {
     pub varz: &'a VarzFigures,
     /// Each worker's counters.
     pub workers: &'a [Totals],
+    /// What waits in each worker's mailbox.
+    pub backlogs: &'a [Backlog],
     /// Connections by state and account.
     pub census: &'a Census,
     /// Connections that did not show who they are.
@@ -65,6 +67,7 @@ impl Page {
 
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
+const HISTOGRAM: &str = "histogram";
 
 /// The page.
 #[must_use]
@@ -259,6 +262,7 @@ fn connections(site: &Site<'_>, figures: &Metrics<'_>, page: &mut Page) {
         "Connections closed because they did not show who they are.",
         failures,
     );
+    handshakes(figures, page);
     let refusals = figures.address_refusals;
     page.single(
         "address_refusals_total",
@@ -290,9 +294,30 @@ fn connections(site: &Site<'_>, figures: &Metrics<'_>, page: &mut Page) {
     );
 }
 
+fn handshakes(figures: &Metrics<'_>, page: &mut Page) {
+    let name = "tls_handshakes_total";
+    page.family(
+        name,
+        COUNTER,
+        "TLS handshakes that came to an end, accepted or dialed.",
+    );
+    let counts = &figures.varz.totals.handshakes;
+    for (peer, direction, counts) in [
+        ("client", "accepted", counts.clients),
+        ("route", "accepted", counts.routes_accepted),
+        ("route", "dialed", counts.routes_dialled),
+        ("monitor", "accepted", counts.monitor),
+    ] {
+        for (result, count) in [("done", counts.done), ("failed", counts.failed)] {
+            let labels = [("peer", peer), ("direction", direction), ("result", result)];
+            page.sample(name, &labels, count);
+        }
+    }
+}
+
 fn workers(figures: &Metrics<'_>, page: &mut Page) {
     type Value = fn(&Totals) -> f64;
-    let families: [(&str, &str, &str, Value); 5] = [
+    let families: [(&str, &str, &str, Value); 3] = [
         (
             "worker_cpu_seconds_total",
             COUNTER,
@@ -300,22 +325,10 @@ fn workers(figures: &Metrics<'_>, page: &mut Page) {
             |it| it.cpu.as_secs_f64(),
         ),
         (
-            "worker_turns_total",
-            COUNTER,
-            "Turns of a worker's loop.",
-            |it| it.turns as f64,
-        ),
-        (
             "worker_connections",
             GAUGE,
             "Connections of a worker.",
             |it| it.connections as f64,
-        ),
-        (
-            "worker_mailbox_bytes",
-            GAUGE,
-            "Bytes that wait in a worker's mailbox.",
-            |it| it.mailbox_bytes as f64,
         ),
         (
             "worker_pending_bytes",
@@ -329,6 +342,48 @@ fn workers(figures: &Metrics<'_>, page: &mut Page) {
         for (worker, totals) in figures.workers.iter().enumerate() {
             page.sample(name, &[("worker", &worker.to_string())], value(totals));
         }
+    }
+    turns(figures, page);
+    type Depth = fn(&Backlog) -> usize;
+    let families: [(&str, &str, Depth); 2] = [
+        (
+            "worker_mailbox_entries",
+            "Batches of messages and commands that wait in a worker's mailbox.",
+            |it| it.entries,
+        ),
+        (
+            "worker_mailbox_bytes",
+            "Bytes of messages that wait in a worker's mailbox.",
+            |it| it.bytes,
+        ),
+    ];
+    for (name, help, value) in families {
+        page.family(name, GAUGE, help);
+        for (worker, backlog) in figures.backlogs.iter().enumerate() {
+            page.sample(name, &[("worker", &worker.to_string())], value(backlog));
+        }
+    }
+}
+
+fn turns(figures: &Metrics<'_>, page: &mut Page) {
+    page.family(
+        "worker_turn_seconds",
+        HISTOGRAM,
+        "Time that a worker works between two times of waiting, or turns where it has no time to wait.",
+    );
+    for (worker, totals) in figures.workers.iter().enumerate() {
+        let worker = worker.to_string();
+        let turns = &totals.turns;
+        for (bound, count) in turns.cumulative() {
+            let labels = [("worker", worker.as_str()), ("le", bound)];
+            page.sample("worker_turn_seconds_bucket", &labels, count);
+        }
+        let labels = [("worker", worker.as_str()), ("le", "+Inf")];
+        page.sample("worker_turn_seconds_bucket", &labels, turns.count());
+        let labels = [("worker", worker.as_str())];
+        let seconds = turns.sum().as_secs_f64();
+        page.sample("worker_turn_seconds_sum", &labels, seconds);
+        page.sample("worker_turn_seconds_count", &labels, turns.count());
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::query::Listing;
 use super::time::Moment;
 use crate::session::CloseReason;
-pub use crate::stats::{ByKind, Traffic};
+pub use crate::stats::{ByKind, Durations, TlsHandshakes, Traffic};
 pub use crate::sublist::CacheFigures;
 
 /// A worker's counters.
@@ -27,16 +27,25 @@ pub struct Totals {
     pub stalls: u64,
     /// The cache of matches.
     pub cache: CacheFigures,
-    /// Turns of the loop.
-    pub turns: u64,
+    /// Turns of the loop, by the time from waking up to falling asleep or to the next turn.
+    pub turns: Durations,
+    /// TLS handshakes.
+    pub handshakes: TlsHandshakes,
     /// CPU time of the thread.
     pub cpu: Duration,
     /// Connections that it serves.
     pub connections: usize,
-    /// Bytes that wait in its mailbox.
-    pub mailbox_bytes: usize,
     /// Bytes that wait for its sockets.
     pub pending_bytes: usize,
+}
+
+/// What waits in a worker's mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Batches of messages and commands that were not taken out.
+    pub entries: usize,
+    /// Bytes of messages that were not worked off.
+    pub bytes: usize,
 }
 
 /// Something to be found out about a worker.

@@ -18,7 +18,7 @@ use crate::broker::{Broker, Mark};
 use crate::config::options::Options;
 use crate::engine::{Letter, To};
 use crate::limits;
-use crate::monitor::snapshot::{Answer, Question};
+use crate::monitor::snapshot::{Answer, Backlog, Question};
 use crate::proto::encode::{Message, Parts};
 use crate::proto::info::ServerInfo;
 use crate::session::{Authenticator, Client, CloseReason, ClusterFacts, Route, Verdict};
@@ -436,6 +436,19 @@ impl Mailbox {
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// What waits, for monitoring.
+    #[must_use]
+    pub fn depth(&self) -> Backlog {
+        let entries = {
+            let mail = &self.lock().mail;
+            mail.batches.len() + mail.commands.len()
+        };
+        Backlog {
+            entries,
+            bytes: self.backlog(),
+        }
     }
 
     /// Whether there is anything to take. For the owner.

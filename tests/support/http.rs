@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
+use super::tls::Tls;
 use super::{DEADLINE, wait_for};
 
 /// A response.
@@ -63,6 +64,19 @@ pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer
+}
+
+/// Asks for a page by TLS, and wants the connection to end as TLS has it.
+pub(crate) fn secure_get(address: SocketAddr, target: &str, tls: &Tls) -> Response {
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE).expect("it listens");
+    let mut session = tls.connect(&stream).expect("a handshake");
+    let mut stream = rustls::Stream::new(&mut session, &mut stream);
+    let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    read.expect("a page, and a proper end");
+    parse(&answer)
 }
 
 /// Sends bytes, and reads one response.

@@ -27,6 +27,7 @@ pub(super) struct Connection {
     stream: Stream,
     /// What TLS is to be spoken with, until the first byte has come.
     tls: Option<Arc<TlsServer>>,
+    handshake: Handshake,
     serial: u64,
     /// Bytes that were read and are no whole head yet.
     input: Vec<u8>,
@@ -49,6 +50,16 @@ pub(super) struct Connection {
     deadline: Option<Instant>,
     /// Since when it has been as it is.
     since: Instant,
+}
+
+/// How far its TLS handshake has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    /// There is none, or it has been counted.
+    Over,
+    UnderWay,
+    /// What came was none.
+    Failed,
 }
 
 /// What comes next.
@@ -74,6 +85,7 @@ impl Connection {
         Connection {
             stream,
             tls,
+            handshake: Handshake::Over,
             serial,
             input: Vec::new(),
             skip: 0,
@@ -125,6 +137,18 @@ impl Connection {
     pub(super) fn has_more(&self) -> bool {
         let has_input = self.readable || !self.input.is_empty();
         self.failed || (self.is_idle() && (self.closes || has_input))
+    }
+
+    /// Whether a handshake has succeeded or failed; each is told of once. `is_over`: nothing more will come.
+    pub(super) fn take_handshake(&mut self, is_over: bool) -> Option<bool> {
+        let is_done = match self.handshake {
+            Handshake::Over => return None,
+            Handshake::UnderWay if !self.stream.is_handshaking() => true,
+            Handshake::UnderWay if !is_over => return None,
+            Handshake::UnderWay | Handshake::Failed => false,
+        };
+        self.handshake = Handshake::Over;
+        Some(is_done)
     }
 
     pub(super) fn on_event(&mut self, readable: bool, writable: bool) {
@@ -248,8 +272,12 @@ impl Connection {
     fn has_chosen(&mut self) -> bool {
         let Some(tls) = &self.tls else { return true };
         match self.stream.peek() {
-            Ok(Some(HANDSHAKE_RECORD)) => self.failed |= self.stream.start_tls(tls).is_err(),
+            Ok(Some(HANDSHAKE_RECORD)) => {
+                self.failed |= self.stream.start_tls(tls).is_err();
+                self.handshake = Handshake::UnderWay;
+            }
             Ok(Some(_)) => {
+                self.handshake = Handshake::Failed;
                 // As far as it goes at once.
                 let _ = self.stream.write(NOT_TLS);
                 self.closes = true;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::Monitor;
 use crate::limits;
 use crate::monitor::snapshot::{
-    Answer, Briefs, Census, ConnectionSnapshot, Detailed, Question, RouteSnapshot,
+    Answer, Backlog, Briefs, Census, ConnectionSnapshot, Detailed, Question, RouteSnapshot,
     SubscriptionFilter, SubscriptionSnapshot, Totals,
 };
 use crate::monitor::{ConnzRequest, Listing, Page, Request, SubszRequest};
-use crate::net::mailbox::{Command, Ticket};
+use crate::net::mailbox::{Command, Mailbox, Ticket};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ enum Stage {
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) totals: Vec<Totals>,
+    /// What waited in each worker's mailbox before they were asked.
+    pub(super) backlogs: Vec<Backlog>,
     pub(super) census: Census,
     pub(super) page: Page,
     /// By number.
@@ -117,6 +119,8 @@ impl Monitor {
         let wants_census = !matches!(job.request, Request::Varz | Request::Statsz);
         match mem::replace(&mut job.stage, Stage::Counted) {
             Stage::Begun => {
+                let mailboxes = self.shared.mailboxes.iter();
+                job.gathered.backlogs = mailboxes.map(Mailbox::depth).collect();
                 if wants_totals {
                     self.ask_all(job, &Question::Totals);
                 }

@@ -32,6 +32,7 @@ use crate::limits;
 use crate::monitor::http::{Head, Response, cleaned};
 use crate::monitor::snapshot::Answer;
 use crate::monitor::{Calendar, ClosedRing, Endpoint, Moment, RequestCounts, endpoint};
+use crate::stats::Handshakes;
 use connection::{Connection, Progress};
 use job::{Asker, Job};
 use process::Sampler;
@@ -63,6 +64,8 @@ pub(super) struct Monitor {
     started: Moment,
     /// Connections that were ever accepted from clients.
     accepted: u64,
+    /// TLS handshakes at the monitoring port that came to an end.
+    handshakes: Handshakes,
     /// Descriptors that the process may open.
     descriptors: usize,
     /// Clients are not accepted any more.
@@ -106,6 +109,7 @@ impl Monitor {
             sampler: Sampler::default(),
             started: now,
             accepted: 0,
+            handshakes: Handshakes::default(),
             descriptors,
             is_closing: false,
             sent: 0,
@@ -209,10 +213,18 @@ impl Monitor {
     }
 
     fn remove(&mut self, key: usize) {
-        self.connections.try_remove(key);
+        if let Some(mut connection) = self.connections.try_remove(key) {
+            self.count_handshake(connection.take_handshake(true));
+        }
         if self.connections.is_empty() {
             self.connections = Slab::new();
             self.buffer = Vec::new();
+        }
+    }
+
+    fn count_handshake(&mut self, ended: Option<bool>) {
+        if let Some(is_done) = ended {
+            self.handshakes.count(is_done);
         }
     }
 
@@ -223,7 +235,10 @@ impl Monitor {
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
-            match connection.advance(&mut self.buffer, now) {
+            let progress = connection.advance(&mut self.buffer, now);
+            let ended = connection.take_handshake(false);
+            self.count_handshake(ended);
+            match progress {
                 Progress::Waiting => return,
                 Progress::Over => return self.remove(key),
                 Progress::Bad(response) => {

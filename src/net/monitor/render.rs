@@ -199,10 +199,12 @@ impl Monitor {
     }
 
     fn metrics(&mut self, job: &Job) -> String {
-        let varz = self.varz_figures(&job.gathered.totals);
+        let mut varz = self.varz_figures(&job.gathered.totals);
+        varz.totals.handshakes.monitor = self.handshakes;
         let figures = Metrics {
             varz: &varz,
             workers: &job.gathered.totals,
+            backlogs: &job.gathered.backlogs,
             census: &job.gathered.census,
             auth_failures: self.shared.auth_failures.load(Ordering::Relaxed) as u64,
             address_refusals: self.shared.address_refusals.load(Ordering::Relaxed) as u64,
@@ -226,10 +228,9 @@ fn sum(totals: &[Totals]) -> Totals {
         sum.cache.misses += it.cache.misses;
         sum.cache.fanout += it.cache.fanout;
         sum.cache.max_fanout = sum.cache.max_fanout.max(it.cache.max_fanout);
-        sum.turns += it.turns;
+        sum.handshakes.add(it.handshakes);
         sum.cpu += it.cpu;
         sum.connections += it.connections;
-        sum.mailbox_bytes += it.mailbox_bytes;
         sum.pending_bytes += it.pending_bytes;
     }
     sum

@@ -25,7 +25,7 @@ use crate::net::tls;
 use crate::net::transport::Inflow;
 use crate::proto::encode::error_line;
 use crate::proto::error::text;
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Route, Side};
 
 /// How far a connection has come. It enters each phase once at the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +266,23 @@ impl Worker {
         if greet {
             self.greet(conn);
         }
+        self.count_handshake(conn, true);
         self.open(conn);
+    }
+
+    /// A handshake has come to an end.
+    pub(super) fn count_handshake(&mut self, conn: u32, is_done: bool) {
+        let Some(connection) = self.connections.get(conn as usize) else {
+            return;
+        };
+        let side = connection.peer.as_route().map(Route::side);
+        let counts = &mut self.handshakes;
+        let counts = match side {
+            None => &mut counts.clients,
+            Some(Side::Accepted) => &mut counts.routes_accepted,
+            Some(Side::Dialled(_)) => &mut counts.routes_dialled,
+        };
+        counts.count(is_done);
     }
 
     /// Logs what a handshake has come to, and gives the certificate that the peer has shown.
@@ -321,6 +337,7 @@ impl Worker {
                 error!(log, "{label} - TLS {kind}handshake error: {why}");
             }
         }
+        self.count_handshake(conn, false);
         self.begin_closing(conn, CloseReason::TlsHandshakeFailure);
     }
 
@@ -343,6 +360,7 @@ impl Worker {
                     let label = outlet.label;
                     debug!(self.shared.log, "{label} - TLS handshake timeout");
                 }
+                self.count_handshake(conn, false);
                 self.begin_closing(conn, CloseReason::TlsHandshakeFailure);
             }
             _ => {}

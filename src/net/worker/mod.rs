@@ -37,6 +37,7 @@ use crate::monitor::snapshot::AccountTraffic;
 use crate::proto::info::ServerInfo;
 use crate::rng::Rng;
 use crate::session::{CloseReason, ClusterFacts, Context};
+use crate::stats::{Durations, TlsHandshakes};
 use survey::{Facts, Survey};
 
 /// Events taken from the system at once.
@@ -112,7 +113,11 @@ pub struct Worker {
     /// What the connections that are gone had sent and taken, by account.
     departed: Vec<AccountTraffic>,
     /// Turns of the loop.
-    turns: u64,
+    turns: Durations,
+    /// When the one at hand began.
+    turn_began: Option<Instant>,
+    /// TLS handshakes that came to an end.
+    handshakes: TlsHandshakes,
     /// Events that were reported.
     events: u64,
 }
@@ -156,7 +161,9 @@ impl Worker {
             surveys: VecDeque::new(),
             // With room from the start: made later, behind what a crowd takes, it would keep the heap from shrinking.
             departed: Vec::with_capacity(ACCOUNTS),
-            turns: 0,
+            turns: Durations::default(),
+            turn_began: None,
+            handshakes: TlsHandshakes::default(),
             events: 0,
         }
     }
@@ -169,9 +176,9 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            self.sleep(&mut events);
-            self.turns += 1;
-            self.outlets.start_turn(Instant::now());
+            let now = self.sleep(&mut events);
+            self.turn_began = Some(now);
+            self.outlets.start_turn(now);
             self.handshakes_left = limits::HANDSHAKES_PER_TURN;
             self.take_mail();
             for event in &events {
@@ -198,7 +205,8 @@ impl Worker {
         }
     }
 
-    fn sleep(&mut self, events: &mut Events) {
+    /// Ends a turn, waits for something to do, and gives the time when the next turn begins.
+    fn sleep(&mut self, events: &mut Events) -> Instant {
         let wake_at = [
             self.timers.next(),
             self.trim_at,
@@ -213,13 +221,25 @@ impl Worker {
         let timeout = if has_work || !mailbox.fall_asleep() {
             Some(Duration::ZERO)
         } else {
-            wake_at.map(|at| at.saturating_duration_since(Instant::now()))
+            let now = Instant::now();
+            self.end_turn(now);
+            wake_at.map(|at| at.saturating_duration_since(now))
         };
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => panic!("cannot poll: {error}"),
             _ => {}
         }
         self.shared.mailboxes[usize::from(self.index)].wake_up();
+        let now = Instant::now();
+        // If there was no sleep, one turn lasts until the next.
+        self.end_turn(now);
+        now
+    }
+
+    fn end_turn(&mut self, now: Instant) {
+        if let Some(began) = self.turn_began.take() {
+            self.turns.add(now.saturating_duration_since(began));
+        }
     }
 
     fn on_event(&mut self, conn: u32, readable: bool, writable: bool, closed: bool) {

@@ -84,6 +84,7 @@ impl Worker {
             route.set_certificate(certificate);
         }
         self.greet(conn);
+        self.count_handshake(conn, true);
         self.open(conn);
     }
 

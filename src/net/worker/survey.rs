@@ -192,9 +192,9 @@ impl Worker {
             stalls: self.outlets.pool.stalls,
             cache: self.engine.cache.figures(),
             turns: self.turns,
+            handshakes: self.handshakes,
             cpu: Duration::new(u64::try_from(cpu.tv_sec).unwrap_or_default(), nanos),
             connections: self.connections.len(),
-            mailbox_bytes: self.shared.mailboxes[usize::from(self.index)].backlog(),
             pending_bytes: self.outlets.pool.pending,
         }
     }
