@@ -2,11 +2,9 @@
 
 mod support;
 
-use serde_json::Value;
-
+use support::cluster::{cluster, expect_interest, expect_mesh, node, remotes, route_port, routez};
 use support::connection::Connection;
-use support::http::get;
-use support::server::{Server, Start};
+use support::server::Server;
 use support::{Program, wait_for};
 
 const M: Program = Program::Midge;
@@ -22,96 +20,10 @@ const MIXES: [&[Program]; 6] = [
     &[M, M, R],
 ];
 
-/// Starts a server whose cluster block ends with `more`, and which dials the route port `seed` if there is one.
-fn node(program: Program, name: &str, seed: Option<u16>, top: &str, more: &str) -> Option<Server> {
-    let path = program.path()?;
-    let routes = seed.map_or(String::new(), |port| {
-        format!("routes: [\"nats-route://127.0.0.1:{port}\"]")
-    });
-    let listen = "listen: \"127.0.0.1:-1\"";
-    let conf = format!(
-        "server_name: {name}\nhttp: \"127.0.0.1:-1\"\n{top}\ncluster {{ name: C1, {listen}\n{routes}\n{more} }}\n"
-    );
-    let server = Start::new(&path).conf(&conf).arg("-D").run();
-    Some(server.expect("a server that starts"))
-}
-
-/// The port on which it accepts routes.
-fn route_port(server: &Server) -> u16 {
-    let port = wait_for(|| {
-        let log = server.log();
-        let (_, rest) = log.split_once("Listening for route connections on 127.0.0.1:")?;
-        rest.lines().next()?.trim().parse().ok()
-    });
-    port.expect("it listens for routes")
-}
-
-/// A cluster of which only the first server is known to the others; `None` where one of them cannot be had.
-fn cluster(mix: &[Program], top: &str, more: &str) -> Option<Vec<Server>> {
-    let mut servers: Vec<Server> = Vec::new();
-    for (at, &program) in mix.iter().enumerate() {
-        let seed = servers.first().map(route_port);
-        servers.push(node(program, &format!("n{at}"), seed, top, more)?);
-    }
-    expect_mesh(&servers);
-    Some(servers)
-}
-
-fn routez(server: &Server, query: &str) -> Value {
-    get(server.monitor(), &format!("/routez{query}")).json()
-}
-
-/// The names of the servers that it has routes to.
-fn remotes(server: &Server) -> Vec<String> {
-    let page = routez(server, "");
-    let routes = page["routes"].as_array().cloned().unwrap_or_default();
-    let names = routes
-        .iter()
-        .filter_map(|route| route["remote_name"].as_str());
-    let mut names: Vec<String> = names.map(Into::into).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-/// Waits until everyone has routes to all others, the whole pool.
-fn expect_mesh(servers: &[Server]) {
-    for server in servers {
-        let is_complete = || {
-            let count = routez(server, "")["num_routes"].as_u64().unwrap_or(0);
-            let others = servers.len() - 1;
-            // Three for the pool, and the system account's own.
-            let is_full = remotes(server).len() == others && count == 4 * others as u64;
-            is_full.then_some(())
-        };
-        let found = wait_for(is_complete);
-        assert!(
-            found.is_some(),
-            "{} in\n{}",
-            routez(server, ""),
-            server.log()
-        );
-    }
-}
-
-/// Waits until a server has heard from so many routes of interest in a subject.
-fn expect_interest(server: &Server, subject: &str, count: usize) {
-    let heard = || {
-        let page = routez(server, "?subs=1").to_string();
-        (page.matches(&format!("\"{subject}\"")).count() == count).then_some(())
-    };
-    let found = wait_for(heard);
-    assert!(found.is_some(), "{subject}: {}", routez(server, "?subs=1"));
-}
-
-fn settle(client: &mut Connection) {
-    client.ping();
-}
-
 /// A client that answers PINGs and gets no INFO but the first.
 fn client(server: &Server) -> Connection {
     let mut client = server.client(",\"headers\":true,\"no_responders\":true");
-    settle(&mut client);
+    client.ping();
     client
 }
 
@@ -124,7 +36,7 @@ fn messages_go_from_any_server_to_any_once_and_in_order() {
         let mut clients: Vec<Connection> = servers.iter().map(client).collect();
         for client in &mut clients {
             client.send(b"SUB plain.> 1\r\nSUB big 2\r\n");
-            settle(client);
+            client.ping();
         }
         for server in &servers {
             expect_interest(server, "plain.>", servers.len() - 1);
@@ -170,7 +82,7 @@ fn a_queue_group_is_one_group_over_all_servers() {
         let mut members: Vec<Connection> = servers.iter().map(client).collect();
         for member in &mut members {
             member.send(b"SUB work q 1\r\n");
-            settle(member);
+            member.ping();
         }
         for server in &servers {
             expect_interest(server, "work", servers.len() - 1);
@@ -179,7 +91,7 @@ fn a_queue_group_is_one_group_over_all_servers() {
         for server in &servers {
             let mut publisher = client(server);
             publisher.send("PUB work 1\r\nx\r\n".repeat(COUNT).as_bytes());
-            settle(&mut publisher);
+            publisher.ping();
         }
         // Each member ends its subscription, and counts what it had until then.
         let all = COUNT * servers.len();
@@ -220,7 +132,7 @@ fn requests_are_answered_across_servers_or_have_no_responder() {
         for (at, server) in servers.iter().enumerate() {
             let mut responder = client(server);
             responder.send(format!("SUB svc.{at} 1\r\n").as_bytes());
-            settle(&mut responder);
+            responder.ping();
             let others = servers.iter().enumerate().filter(|&(other, _)| other != at);
             for (other, asking) in others {
                 expect_interest(asking, &format!("svc.{at}"), 1);
@@ -236,7 +148,7 @@ fn requests_are_answered_across_servers_or_have_no_responder() {
                 requester.expect(format!("HMSG in.{at}.{other} 7 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n").as_bytes());
             }
             responder.send(b"UNSUB 1\r\n");
-            settle(&mut responder);
+            responder.ping();
             for (_, asking) in servers.iter().enumerate().filter(|&(other, _)| other != at) {
                 expect_interest(asking, &format!("svc.{at}"), 0);
             }
@@ -272,14 +184,14 @@ fn accounts_do_not_mix_across_servers() {
         };
         let user = |server: &Server, name: &str| {
             let mut client = server.client(&format!(",\"user\":\"{name}\",\"pass\":\"{name}\""));
-            settle(&mut client);
+            client.ping();
             client
         };
         let (mut a, mut b) = (user(&servers[0], "a"), user(&servers[0], "b"));
         a.send(b"SUB x 1\r\n");
-        settle(&mut a);
+        a.ping();
         b.send(b"SUB x 2\r\n");
-        settle(&mut b);
+        b.ping();
         expect_interest(&servers[1], "x", 2);
         user(&servers[1], "a").send(b"PUB x 1\r\na\r\nPING\r\n");
         user(&servers[1], "b").send(b"PUB x 1\r\nb\r\nPING\r\n");
@@ -297,7 +209,7 @@ fn a_server_that_is_killed_leaves_nothing_behind_and_is_found_again() {
         let last = servers.pop().expect("two servers");
         let mut subscriber = client(&last);
         subscriber.send(b"SUB left 1\r\n");
-        settle(&mut subscriber);
+        subscriber.ping();
         expect_interest(&servers[0], "left", 1);
         // Clients of the first are told where the other one takes clients.
         let urls = |server: &Server| {
@@ -361,7 +273,7 @@ fn route_permissions_hold_interest_back() {
         let mut clients: Vec<Connection> = servers.iter().map(client).collect();
         for client in &mut clients {
             client.send(b"SUB in.a 1\r\nSUB out.a 2\r\nSUB other 3\r\n");
-            settle(client);
+            client.ping();
         }
         // The second one tells of `in.a` alone, and takes notice of `out.a` alone.
         expect_interest(&servers[0], "in.a", 1);
@@ -388,7 +300,7 @@ fn routes_use_tls_in_both_directions() {
         };
         let mut subscriber = client(&servers[0]);
         subscriber.send(b"SUB x 1\r\n");
-        settle(&mut subscriber);
+        subscriber.ping();
         expect_interest(&servers[1], "x", 1);
         client(&servers[1]).send(b"PUB x 1\r\na\r\nPING\r\n");
         subscriber.expect(b"MSG x 1 1\r\na\r\n");

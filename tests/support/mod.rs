@@ -8,6 +8,7 @@
     reason = "each test binary compiles this module and uses a part of it"
 )]
 
+pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod http;
 pub(crate) mod server;
