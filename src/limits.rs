@@ -162,9 +162,13 @@ pub const MONITOR_PENDING_MAX: usize = 32 * 1024 * 1024;
 pub const SYSTEM_REQUESTS_MAX: usize = 256;
 /// Bytes of one of them.
 pub const SYSTEM_REQUEST_BYTES_MAX: usize = 16 * 1024;
-/// Time from the first connection of the system account to the first report to it.
-pub const STATSZ_FIRST: Duration = Duration::from_secs(1);
-/// Time between two reports of its counters to the system account, while that has connections.
+/// Time that other servers have for their answers to what an account asks about itself.
+pub const SYSTEM_ANSWERS_TIME: Duration = Duration::from_secs(60);
+/// Time from the first one who may hear the reports of the counters, or a new server of the cluster, to the first report.
+pub const STATSZ_FIRST: Duration = Duration::from_millis(250);
+/// Time to the second one; it doubles from then on.
+pub const STATSZ_SECOND: Duration = Duration::from_secs(1);
+/// Time between two reports in the long run, while anybody may hear them.
 pub const STATSZ_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of the history of closed connections.
 pub const CLOSED_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -259,6 +259,17 @@ impl Account {
         node
     }
 
+    /// Whether anybody would get a message with this subject, here or at another server.
+    ///
+    /// # Panics
+    ///
+    /// As [`Account::subscribe`].
+    #[must_use]
+    pub fn is_heard(&self, subject: &[u8]) -> bool {
+        let trie = self.trie.read().expect("no thread panics and lives on");
+        trie.has_match(subject)
+    }
+
     /// Appends the subject of a subscription that stands in the trie.
     ///
     /// # Panics

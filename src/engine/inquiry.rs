@@ -5,14 +5,17 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::{ClientPeer, Delivery, Engine, Sink};
-use crate::config::options::{Permissions, SubjectRules};
+use crate::broker::WayBack;
+use crate::config::options::{Permissions, ResponseType, SubjectRules};
 use crate::limits;
 use crate::monitor::system::{self, SystemRequest};
-use crate::proto::encode::{Message, Parts};
+use crate::proto::encode::{Message, Parts, compose};
 use crate::proto::frame::Publish;
 use crate::proto::info::PROTOCOL_VERSION;
 use crate::session::{Context, Who};
 
+/// What requests to the server begin with.
+const REQUESTS: &[u8] = b"$SYS.REQ.";
 /// Where the server tells who asks.
 const USER_INFO: &[u8] = b"$SYS.REQ.USER.INFO";
 
@@ -20,6 +23,34 @@ const USER_INFO: &[u8] = b"$SYS.REQ.USER.INFO";
 pub(super) fn is_for_server(peer: &ClientPeer, subject: &[u8], server_id: &str) -> bool {
     let is_system = peer.session.identity().is_some_and(|it| it.is_system);
     subject == USER_INFO || system::serves(subject, server_id, is_system)
+}
+
+/// Whether a message may be a request to the server: cheap, and mostly right.
+#[inline]
+pub(super) fn may_be_for_server(publish: &Publish<'_>) -> bool {
+    !publish.reply.is_empty() && publish.subject.starts_with(REQUESTS)
+}
+
+/// Takes a request in if the server answers such.
+#[cold]
+pub(super) fn take_in(
+    account: u32,
+    is_system: bool,
+    publish: &Publish<'_>,
+    server_id: &str,
+    sink: &mut impl Sink,
+) {
+    let is_ours = system::serves(publish.subject, server_id, is_system);
+    if is_ours && publish.body.len() <= limits::SYSTEM_REQUEST_BYTES_MAX {
+        let body = publish.body.get(publish.header_len..).unwrap_or_default();
+        sink.on_request(SystemRequest {
+            subject: publish.subject.into(),
+            reply: publish.reply.into(),
+            account,
+            is_system,
+            payload: body.into(),
+        });
+    }
 }
 
 impl Engine {
@@ -34,21 +65,16 @@ impl Engine {
     ) -> Delivery {
         let delivery = self.publish(peer, publish, context, sink);
         if publish.subject != USER_INFO {
-            let is_ours = is_for_server(peer, publish.subject, &context.info.server_id);
-            if is_ours && publish.body.len() <= limits::SYSTEM_REQUEST_BYTES_MAX {
-                let body = publish.body.get(publish.header_len..).unwrap_or_default();
-                sink.on_request(SystemRequest {
-                    subject: publish.subject.into(),
-                    reply: publish.reply.into(),
-                    account: peer.account,
-                    is_system: peer.session.identity().is_some_and(|it| it.is_system),
-                    payload: body.into(),
-                });
+            let is_system = peer.session.identity().is_some_and(|it| it.is_system);
+            let server_id = &context.info.server_id;
+            take_in(peer.account, is_system, publish, server_id, sink);
+            if !is_system {
+                self.ask_elsewhere(peer, publish, context.now, sink);
             }
             return delivery;
         }
         self.inquiries += 1;
-        let answer = json!({
+        let mut answer = json!({
             "server": {
                 "name": context.info.server_name,
                 "host": context.info.host,
@@ -60,9 +86,50 @@ impl Engine {
             },
             "data": user_info(peer),
         });
+        if let Some(cluster) = &context.info.cluster {
+            answer["server"]["cluster"] = cluster.as_str().into();
+        }
         let reply = publish.reply;
         self.announce(peer.account, reply, &answer.to_string(), context.now, sink);
         delivery
+    }
+
+    /// Has the other servers answer what an account may ask about itself; their answers come back like those of a
+    /// service in the system account.
+    fn ask_elsewhere(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        if self.broker.routes.count() == 0 {
+            return;
+        }
+        let (own, system) = (
+            self.broker.account(peer.account),
+            self.broker.account_named(&self.facts.services.account),
+        );
+        let (Some(own), Some(system)) = (own, system) else {
+            return;
+        };
+        let Some(subject) = system::elsewhere(publish.subject, &own.name) else {
+            return;
+        };
+        let service = system.index;
+        let reply = self.open(WayBack {
+            service,
+            account: peer.account,
+            reply: publish.reply.into(),
+            response: ResponseType::Stream,
+            threshold: limits::SYSTEM_ANSWERS_TIME,
+            opened: now,
+        });
+        let body = publish.body.get(publish.header_len..).unwrap_or_default();
+        let body = body.strip_suffix(b"\r\n").unwrap_or(body);
+        let mut line = Vec::with_capacity(body.len() + subject.len() + reply.len() + 16);
+        let parts = compose(subject.as_bytes(), &reply, 0, body, &mut line);
+        self.send(service, &Message::new(&line, parts), now, sink);
     }
 
     /// Sends a text of the server's own to whoever is subscribed in an account.

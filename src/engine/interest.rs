@@ -113,6 +113,11 @@ impl Engine {
         let trie = account.trie.read().expect("no thread panics and lives on");
         let count = trie.local_count_of(mark.subject, mark.queue);
         drop(trie);
+        let is_own = || self.facts.services.include(&account.name, mark.subject);
+        if count == 0 && mark.queue.is_none() && is_own() {
+            // A client was interested too, which is over; the server is.
+            return;
+        }
         for link in self.links.iter() {
             if !link.carries.includes(&account.name, &self.facts) {
                 continue;
@@ -195,6 +200,16 @@ impl Engine {
             if !lines.is_empty() {
                 sink.reply(conn, lines);
             }
+        }
+        let services = &self.facts.services;
+        if services.account == account.name {
+            let lines = &mut self.scratch;
+            lines.clear();
+            let subjects = services.subjects.iter().map(String::as_bytes);
+            for subject in subjects.filter(|it| import.passes(it)) {
+                interest_line(shown, subject, None, lines);
+            }
+            sink.reply(conn, lines);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Engine {
                 RouteFrame::Message(message) if peer.link.is_some() => {
                     received.msgs += 1;
                     received.bytes += message.publish.body.len().saturating_sub(2) as u64;
-                    self.on_route_message(peer, message, context.now, sink)
+                    self.on_route_message(peer, message, context, sink)
                 }
                 _ => match self.on_route_frame(peer, frame, context, sink) {
                     Ok(()) => Delivery::Taken,

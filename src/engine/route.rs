@@ -335,9 +335,10 @@ impl Engine {
         &mut self,
         peer: &mut RoutePeer,
         message: &RouteMessage<'_>,
-        now: Instant,
+        context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Delivery {
+        let now = context.now;
         let (broker, publish) = (&self.broker, &message.publish);
         let named = |name: &[u8]| {
             let name = std::str::from_utf8(name).ok();
@@ -348,6 +349,9 @@ impl Engine {
         let Some(account) = self.broker.account(index) else {
             return Delivery::Taken;
         };
+        if inquiry::may_be_for_server(publish) && account.name == self.facts.services.account {
+            inquiry::take_in(index, true, publish, &context.info.server_id, sink);
+        }
         let matches = self.cache.find(
             account.index,
             publish.subject,

@@ -145,7 +145,8 @@ impl Engine {
         self.open(way)
     }
 
-    fn open(&mut self, way: WayBack) -> Vec<u8> {
+    /// Opens a way back: gives the reply subject that stands for it.
+    pub(super) fn open(&mut self, way: WayBack) -> Vec<u8> {
         if let Some((wildcard, sub)) = self.replies.introduce(way.service, self.worker) {
             if let Some(account) = self.broker.account(way.service) {
                 let standing = account.subscribe(&wildcard, None, sub);

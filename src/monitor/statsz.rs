@@ -2,11 +2,17 @@
 
 use super::Site;
 use super::json::Json;
-use super::snapshot::Traffic;
+use super::snapshot::{RouteSnapshot, Traffic};
 use super::varz::{VarzFigures, by_kind};
 
 /// The object under `statsz`.
-pub fn statsz(site: &Site<'_>, figures: &VarzFigures, active_accounts: usize, json: &mut Json) {
+pub fn statsz(
+    site: &Site<'_>,
+    figures: &VarzFigures,
+    active_accounts: usize,
+    routes: &[RouteSnapshot],
+    json: &mut Json,
+) {
     let (totals, process) = (&figures.totals, &figures.process);
     let mut sent = totals.to_clients;
     sent.add(totals.to_servers);
@@ -34,12 +40,27 @@ pub fn statsz(site: &Site<'_>, figures: &VarzFigures, active_accounts: usize, js
             by_kind("stale_connection_stats", figures.stale_connections, json);
         }
         json.some_number("stalled_clients", totals.stalls);
-        json.number("active_servers", figures.remotes + 1);
+        if !routes.is_empty() {
+            json.array_at("routes", |json| {
+                for it in routes {
+                    json.item(|json| route(it, json));
+                }
+            });
+        }
+        json.number("active_servers", figures.active_servers);
         if let Some(limit) = site.options.memory_limit {
             json.number("gomemlimit", limit);
         }
         json.number("gomaxprocs", process.workers);
     });
+}
+
+fn route(it: &RouteSnapshot, json: &mut Json) {
+    json.number("rid", it.rid);
+    json.some_text("name", &it.remote_name);
+    data("sent", it.sent, json);
+    data("received", it.received, json);
+    json.number("pending", it.pending);
 }
 
 fn data(name: &str, traffic: Traffic, json: &mut Json) {

@@ -55,6 +55,31 @@ const SERVER: [&str; 13] = [
 /// Services of an account.
 const ACCOUNT: [&str; 6] = ["CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ"];
 
+/// The subjects that the server with this id answers requests to, as other servers are told of them.
+#[must_use]
+pub fn subjects(server_id: &str) -> Vec<String> {
+    let mut subjects = vec![
+        "$SYS.REQ.SERVER.PING".to_owned(),
+        "$SYS.REQ.ACCOUNT.PING.STATZ".to_owned(),
+    ];
+    for name in SERVER {
+        subjects.push(format!("$SYS.REQ.SERVER.PING.{name}"));
+        subjects.push(format!("$SYS.REQ.SERVER.{server_id}.{name}"));
+    }
+    subjects.extend(ACCOUNT.map(|name| format!("$SYS.REQ.ACCOUNT.*.{name}")));
+    subjects
+}
+
+/// Where the servers of a cluster are asked what an account may ask about itself, by this subject; nowhere if that is
+/// not such a request.
+#[must_use]
+pub fn elsewhere(subject: &[u8], account: &str) -> Option<String> {
+    match service(subject, "", false)? {
+        Service::Account(_, name) => Some(format!("$SYS.REQ.ACCOUNT.{account}.{name}")),
+        Service::Server(_) => None,
+    }
+}
+
 /// Whether a request to this subject is answered by the server with this id.
 #[must_use]
 pub fn serves(subject: &[u8], server_id: &str, is_system: bool) -> bool {
@@ -265,25 +290,35 @@ pub fn identity(site: &Site<'_>) -> Json {
 
 /// The field `server` of an envelope: who answers, for the `seq`th time.
 pub fn server(site: &Site<'_>, seq: u64, json: &mut Json) {
-    json.object_at("server", |json| {
-        json.text("name", &site.info.server_name);
-        json.text("host", &site.info.host);
-        json.text("id", &site.info.server_id);
-        json.some_text("cluster", site.info.cluster.as_deref().unwrap_or_default());
-        json.text("ver", PROTOCOL_VERSION);
-        json.some_texts_at("tags", &site.options.server_tags);
-        if !site.options.server_metadata.is_empty() {
-            json.object_at("metadata", |json| {
-                for (name, value) in &site.options.server_metadata {
-                    json.text(name, value);
-                }
-            });
-        }
-        json.flag("jetstream", false);
-        json.number("flags", 0);
-        json.number("seq", seq);
-        json.text("time", site.date(site.now));
-    });
+    json.object_at("server", |json| server_fields(site, seq, json));
+}
+
+/// What is told when the server is about to end, and when it does: who it is.
+#[must_use]
+pub fn farewell(site: &Site<'_>, seq: u64) -> String {
+    let mut json = Json::compact();
+    json.object(|json| server_fields(site, seq, json));
+    json.into_text()
+}
+
+fn server_fields(site: &Site<'_>, seq: u64, json: &mut Json) {
+    json.text("name", &site.info.server_name);
+    json.text("host", &site.info.host);
+    json.text("id", &site.info.server_id);
+    json.some_text("cluster", site.info.cluster.as_deref().unwrap_or_default());
+    json.text("ver", PROTOCOL_VERSION);
+    json.some_texts_at("tags", &site.options.server_tags);
+    if !site.options.server_metadata.is_empty() {
+        json.object_at("metadata", |json| {
+            for (name, value) in &site.options.server_metadata {
+                json.text(name, value);
+            }
+        });
+    }
+    json.flag("jetstream", false);
+    json.number("flags", 0);
+    json.number("seq", seq);
+    json.text("time", site.date(site.now));
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct VarzFigures {
     pub routes: usize,
     /// Servers that are connected by routes.
     pub remotes: usize,
+    /// This server, and the others that are not about to end.
+    pub active_servers: usize,
     /// Subscriptions in all accounts.
     pub subscriptions: usize,
     /// Connections that were too slow.

@@ -308,6 +308,7 @@ impl Acceptor {
             self.obey();
             self.serve_monitor();
         }
+        self.monitor.announce_shutdown();
         // Whoever waits for an order to be carried out need not any longer.
         self.control.orders().clear();
     }
@@ -318,6 +319,9 @@ impl Acceptor {
         let nudges = mem::take(&mut *self.control.nudges.lock().expect(take));
         let answers = mem::take(&mut *self.control.answers.lock().expect(take));
         let requests = mem::take(&mut *self.control.requests.lock().expect(take));
+        if let Some(cluster) = &self.cluster {
+            self.monitor.see_cluster(cluster.facts(), cluster.remotes());
+        }
         self.monitor.on_requests(requests);
         self.monitor.on_nudges(nudges);
         self.monitor.on_answers(answers);
@@ -348,10 +352,14 @@ impl Acceptor {
                     self.monitor.set_closing();
                 }
                 Order::Settings(settings) => {
+                    let ducks = settings.info.lame_duck && !self.settings.info.lame_duck;
                     self.monitor.set_settings(Arc::clone(&settings));
+                    if ducks {
+                        self.monitor.announce_lame_duck();
+                    }
                     if let Some(cluster) = &mut self.cluster {
                         cluster.go_over(Arc::clone(&settings));
-                        if settings.info.lame_duck && !self.settings.info.lame_duck {
+                        if ducks {
                             cluster.announce_lame_duck();
                         }
                     }

@@ -154,7 +154,8 @@ pub enum Command {
         /// Tell the other servers, by an INFO, and all interest anew.
         tell: bool,
     },
-    /// Write what is queued, and end.
+    /// Write what is queued, and end. The first worker is told, and tells the others when it has handed over what it has
+    /// for them.
     Stop,
 }
 

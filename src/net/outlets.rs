@@ -217,7 +217,8 @@ impl Outlets {
         }
     }
 
-    fn hand_over(&mut self) {
+    /// Hands over what is for other workers.
+    pub(super) fn hand_over(&mut self) {
         for (batch, mailbox) in self.batches.iter_mut().zip(self.shared.mailboxes.iter()) {
             if !batch.is_empty() {
                 mailbox.hand_over(batch);

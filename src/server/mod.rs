@@ -54,6 +54,7 @@ pub struct Server {
     control: Arc<Control>,
     state: Arc<Mutex<State>>,
     threads: Vec<JoinHandle<()>>,
+    control_thread: Option<JoinHandle<()>>,
     /// Present in lame duck mode; dropping it ends that early.
     lame_duck: Option<Sender<()>>,
 }
@@ -220,6 +221,7 @@ impl Server {
             control,
             state: Arc::new(Mutex::new(state)),
             threads: Vec::new(),
+            control_thread: None,
             lame_duck: None,
         };
         for (index, poll) in (0..).zip(polls) {
@@ -228,6 +230,7 @@ impl Server {
             server.spawn(format!("worker-{index}"), move || worker.run())?;
         }
         server.spawn("control".into(), move || acceptor.run())?;
+        server.control_thread = server.threads.pop();
         server.watch_files(&mut lock(&server.state))?;
         let log = &server.shared.log;
         info!(log, "Listening for client connections on {addr}");
@@ -323,11 +326,16 @@ impl Server {
         }
         info!(self.shared.log, "Initiating Shutdown...");
         self.shared.verifier.stop();
-        for mailbox in &self.shared.mailboxes {
+        // The control thread has something to say before the workers end.
+        let control = self.control_thread.take();
+        if let Some(thread) = control {
+            // A thread that panicked has taken the process with it.
+            let _ = thread.join();
+        }
+        if let Some(mailbox) = self.shared.mailboxes.first() {
             mailbox.command(Command::Stop);
         }
         for thread in self.threads.drain(..) {
-            // A thread that panicked has taken the process with it.
             let _ = thread.join();
         }
         lock(&self.state).files.remove();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::options::SubjectRules;
+use crate::proto::info::ServerInfo;
 use crate::proto::route::{RouteInfo, SubjectLists};
 use crate::subject;
 
@@ -21,6 +22,26 @@ pub struct ClusterFacts {
     pub own_urls: Vec<String>,
     /// Where they can connect to the others.
     pub peer_urls: Vec<String>,
+    /// What the server itself answers requests to.
+    pub services: Services,
+}
+
+/// The requests that the server itself answers, in the account of whoever looks after servers.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// The system account's name; empty if there is none.
+    pub account: String,
+    /// The subjects.
+    pub subjects: Vec<String>,
+}
+
+impl Services {
+    /// Whether the server is itself interested in a subject of an account.
+    #[must_use]
+    pub fn include(&self, account: &str, subject: &[u8]) -> bool {
+        let mut subjects = self.subjects.iter();
+        self.account == account && subjects.any(|it| it.as_bytes() == subject)
+    }
 }
 
 impl ClusterFacts {
@@ -28,6 +49,17 @@ impl ClusterFacts {
     #[must_use]
     pub fn name(&self) -> &str {
         self.info.cluster.as_deref().unwrap_or_default()
+    }
+
+    /// Adds to what INFO says to clients what is known of the cluster, if this server is in one.
+    pub fn complete(&self, info: &mut ServerInfo) {
+        if self.info.server_id.is_empty() {
+            return;
+        }
+        info.cluster = Some(self.name().into());
+        let own = self.own_urls.iter().filter(|_| !info.lame_duck);
+        let urls = own.chain(&self.peer_urls).cloned();
+        info.connect_urls = urls.collect();
     }
 
     /// Whether this server takes over the name of another one's cluster: its own was made up, and the other's was not, or

@@ -15,7 +15,7 @@ mod signature;
 pub use action::{Action, CloseReason, Violation};
 pub use auth::{AccountEntry, Authenticator, Challenge, Identity, Mapped, Review, Verdict, Who};
 pub use client::{Client, Context};
-pub use cluster::{ClusterFacts, Hello, RouteEvent, SubjectFilter};
+pub use cluster::{ClusterFacts, Hello, RouteEvent, Services, SubjectFilter};
 pub use keepalive::{Beat, Keepalive};
 pub use permissions::{Admission, Guard, Rules};
 pub use route::{Dial, Route, RouteAction, Side};

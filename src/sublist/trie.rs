@@ -225,6 +225,14 @@ impl Sublist {
         true
     }
 
+    /// Whether anything matches the literal `subject`.
+    #[must_use]
+    pub fn has_match(&self, subject: &[u8]) -> bool {
+        let mut found = Matches::default();
+        self.find(subject, &mut Walk::new(), &mut found);
+        !found.is_empty()
+    }
+
     /// Adds to `found` whatever matches the literal `subject`; a malformed one matches nothing.
     pub(super) fn find(&self, subject: &[u8], walk: &mut Walk, found: &mut Matches) {
         if self.len > self.patterns {

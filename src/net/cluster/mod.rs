@@ -28,9 +28,12 @@ use crate::config::options::RouteUrl;
 use crate::id;
 use crate::limits;
 use crate::log::{debug, error, info};
+use crate::monitor;
 use crate::proto::route::RouteInfo;
 use crate::rng::Rng;
-use crate::session::{CloseReason, ClusterFacts, Hello, Route, RouteEvent, Side, SubjectFilter};
+use crate::session::{
+    CloseReason, ClusterFacts, Hello, Route, RouteEvent, Services, Side, SubjectFilter,
+};
 use dialer::Dialer;
 use members::{Members, Place, Ruling};
 use targets::{Goal, State, Targets};
@@ -45,6 +48,15 @@ pub(super) const DIALS: usize = 1 << 28;
 const GOSSIP_NO_FURTHER: u8 = 1;
 /// Whoever is told of a server tells others all the same.
 const GOSSIP_OVERRIDE: u8 = 2;
+
+/// How many other servers there are routes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remotes {
+    /// In all.
+    pub(super) all: usize,
+    /// Those that are not about to end.
+    pub(super) staying: usize,
+}
 
 /// See the module's documentation.
 pub(super) struct Cluster {
@@ -126,6 +138,20 @@ impl Cluster {
                 Ok((socket, addr)) => self.on_dialled(dial, socket, addr, last_id),
                 Err(error) => self.on_dial_error(dial, &error, now),
             }
+        }
+    }
+
+    /// What this server says of itself.
+    pub(super) fn facts(&self) -> &Arc<ClusterFacts> {
+        &self.facts
+    }
+
+    /// The other servers that there are routes to, and how many of them are not about to end.
+    pub(super) fn remotes(&self) -> Remotes {
+        let members = self.members.iter();
+        Remotes {
+            all: members.clone().count(),
+            staying: members.filter(|(_, member)| !member.info.ldm).count(),
         }
     }
 
@@ -567,6 +593,10 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
     let mut pinned: Vec<String> = pinned.filter(|_| cluster.pool_size.is_some()).collect();
     pinned.sort_unstable();
     pinned.dedup();
+    let services = Services {
+        account: system.map_or_else(String::new, |it| it.name.to_string()),
+        subjects: monitor::system::subjects(&info.server_id),
+    };
     ClusterFacts {
         info: RouteInfo {
             server_id: info.server_id.clone(),
@@ -592,5 +622,6 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
         export,
         own_urls,
         peer_urls: Vec::new(),
+        services,
     }
 }

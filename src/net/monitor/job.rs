@@ -112,10 +112,13 @@ impl Monitor {
             match answer {
                 Answer::Totals(totals) => gathered.totals.push(*totals),
                 Answer::Census(census) => gathered.census.add(&census),
+                Answer::Routes(routes) => gathered.routes.extend(routes),
                 _ => {}
             }
         }
         let wants_totals = !matches!(job.request, Request::Accstatz { .. });
+        gathered.routes.sort_unstable_by_key(|route| route.rid);
+        let wants_routes = matches!(job.request, Request::Statsz);
         let wants_census = !matches!(job.request, Request::Varz | Request::Statsz);
         match mem::replace(&mut job.stage, Stage::Counted) {
             Stage::Begun => {
@@ -126,6 +129,9 @@ impl Monitor {
                 }
                 if wants_census {
                     self.ask_all(job, &Question::Census);
+                }
+                if wants_routes {
+                    self.ask_all(job, &Question::Routes(false));
                 }
                 false
             }

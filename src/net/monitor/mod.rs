@@ -26,12 +26,15 @@ use mio::event::Event;
 use slab::Slab;
 
 use super::acceptor::Control;
+use super::cluster::Remotes;
 use super::mailbox::Settings;
 use super::shared::Shared;
 use crate::limits;
 use crate::monitor::http::{Head, Response, cleaned};
 use crate::monitor::snapshot::Answer;
 use crate::monitor::{Calendar, ClosedRing, Endpoint, Moment, RequestCounts, endpoint};
+use crate::proto::info::ServerInfo;
+use crate::session::ClusterFacts;
 use crate::stats::Handshakes;
 use connection::{Connection, Progress};
 use job::{Asker, Job};
@@ -72,8 +75,16 @@ pub(super) struct Monitor {
     is_closing: bool,
     /// Answers and reports that were sent.
     sent: u64,
-    /// When the system account is told of the counters again, while anybody is there to be told.
+    /// When the system account is told of the counters again, while anybody may hear it.
     report_at: Option<Instant>,
+    /// The time from that report to the next.
+    report_pause: Duration,
+    /// What this server says of itself in its cluster.
+    facts: Arc<ClusterFacts>,
+    /// Servers that there are routes to.
+    remotes: Remotes,
+    /// What the server is called, its cluster included.
+    info: ServerInfo,
 }
 
 impl Monitor {
@@ -92,6 +103,7 @@ impl Monitor {
             shared.start_remembering();
         }
         let closed_max = settings.options.max_closed_clients;
+        let info = settings.info.clone();
         Ok(Monitor {
             shared,
             control,
@@ -114,12 +126,35 @@ impl Monitor {
             is_closing: false,
             sent: 0,
             report_at: None,
+            report_pause: limits::STATSZ_SECOND,
+            facts: Arc::default(),
+            remotes: Remotes::default(),
+            info,
         })
     }
 
     /// Goes over to other settings.
     pub(super) fn set_settings(&mut self, settings: Arc<Settings>) {
         self.settings = settings;
+        self.renew_info();
+    }
+
+    /// Takes notice of the cluster: of what this server says there, and of how many others there are.
+    pub(super) fn see_cluster(&mut self, facts: &Arc<ClusterFacts>, remotes: Remotes) {
+        if remotes.all > self.remotes.all {
+            // Whoever is new has to hear from this server before it counts it.
+            self.report_soon(Instant::now());
+        }
+        self.remotes = remotes;
+        if !Arc::ptr_eq(&self.facts, facts) {
+            self.facts = Arc::clone(facts);
+            self.renew_info();
+        }
+    }
+
+    fn renew_info(&mut self) {
+        self.info = self.settings.info.clone();
+        self.facts.complete(&mut self.info);
     }
 
     /// A client was accepted.

@@ -118,7 +118,7 @@ impl Monitor {
         let now = self.shared.moment(Instant::now());
         Site {
             options: &self.settings.options,
-            info: &self.settings.info,
+            info: &self.info,
             calendar: self.calendar.renewed(now, unix_time()),
             now,
             started: self.started,
@@ -183,13 +183,14 @@ impl Monitor {
             slow_consumers: clients(&self.shared.slow_consumers),
             stale_connections: clients(&self.shared.stale),
             requests: self.requests.clone(),
-            connect_urls: self.settings.info.connect_urls.clone(),
+            remotes: self.remotes.all,
+            active_servers: self.remotes.staying + 1,
+            connect_urls: self.info.connect_urls.clone(),
             cluster_port: self.settings.options.cluster.port.unwrap_or(0),
             http_port: addrs.http.map_or(0, |addr| addr.port()),
             https_port: addrs.https.map_or(0, |addr| addr.port()),
             cert_not_after: self.cert_not_after(),
             process: self.process(),
-            ..VarzFigures::default()
         }
     }
 

@@ -1,9 +1,11 @@
 //! The monitoring port's other door: requests and reports over the server's own protocol.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Monitor;
 use super::job::{Asker, Job};
+use crate::broker::Account;
 use crate::limits;
 use crate::monitor::system::{self, Reading, SystemRequest};
 use crate::monitor::{self, Json, Request};
@@ -40,32 +42,66 @@ impl Monitor {
 
     /// Has the counters gathered for the system account, if it is time to and there is anybody to be told.
     pub(super) fn report(&mut self, now: Instant) {
-        if self
-            .system_account()
-            .is_none_or(|(_, connections)| connections == 0)
-        {
+        let Some(account) = self.system_account() else {
+            return;
+        };
+        if account.connections() == 0 && self.settings.broker.routes.count() == 0 {
             self.report_at = None;
             return;
         }
         let Some(at) = self.report_at else {
             // Soon after somebody has come, who will have subscribed by then.
-            self.report_at = Some(now + limits::STATSZ_FIRST);
-            return;
+            return self.report_soon(now);
         };
-        if at <= now {
-            self.report_at = Some(now + limits::STATSZ_INTERVAL);
+        if at > now {
+            return;
+        }
+        let pause = self.report_pause;
+        self.report_pause = limits::STATSZ_INTERVAL.min(pause * 2);
+        self.report_at = Some(now + pause);
+        // A lame duck has told that it is not to be counted any more.
+        if !self.info.lame_duck && account.is_heard(self.subject("STATSZ").as_bytes()) {
             self.next_job += 1;
             let job = Job::new(self.next_job, Asker::Broadcast, Request::Statsz);
             self.jobs.push_back(job);
         }
     }
 
-    /// The system account's index, and its connections.
-    fn system_account(&self) -> Option<(u32, usize)> {
+    /// Begins anew to tell of the counters, at first in quick succession.
+    pub(super) fn report_soon(&mut self, now: Instant) {
+        self.report_at = Some(now + limits::STATSZ_FIRST);
+        self.report_pause = limits::STATSZ_SECOND;
+    }
+
+    fn system_account(&self) -> Option<Arc<Account>> {
         let mut entries = self.settings.auth.accounts().iter().zip(0..);
         let (_, index) = entries.find(|(entry, _)| entry.is_system)?;
-        let account = self.settings.broker.account(index)?;
-        Some((index, account.connections()))
+        self.settings.broker.account(index).cloned()
+    }
+
+    /// What this server tells the system account by this word.
+    fn subject(&self, word: &str) -> String {
+        format!("$SYS.SERVER.{}.{word}", self.info.server_id)
+    }
+
+    /// The system account, wherever it is, hears that this server is about to end.
+    pub(in crate::net) fn announce_lame_duck(&mut self) {
+        self.announce_end("LAMEDUCK");
+    }
+
+    /// The same, that it ends.
+    pub(in crate::net) fn announce_shutdown(&mut self) {
+        self.announce_end("SHUTDOWN");
+    }
+
+    fn announce_end(&mut self, word: &str) {
+        let subject = self.subject(word);
+        let account = self.system_account();
+        if let Some(account) = account.filter(|it| it.is_heard(subject.as_bytes())) {
+            let seq = self.next_seq();
+            let text = system::farewell(&self.site(), seq);
+            self.announce(account.index, subject.into(), text);
+        }
     }
 
     /// Sends the answer that the job has gathered everything for.
@@ -108,12 +144,10 @@ impl Monitor {
 
     /// Tells the system account of the counters.
     pub(super) fn broadcast(&mut self, job: &Job) {
-        let Some((account, _)) = self.system_account() else {
-            return;
-        };
-        let subject = format!("$SYS.SERVER.{}.STATSZ", self.settings.info.server_id);
-        let text = self.statsz(job);
-        self.announce(account, subject.into(), text);
+        if let Some(account) = self.system_account() {
+            let text = self.statsz(job);
+            self.announce(account.index, self.subject("STATSZ").into(), text);
+        }
     }
 
     fn statsz(&mut self, job: &Job) -> String {
@@ -128,7 +162,7 @@ impl Monitor {
         let mut json = Json::compact();
         json.object(|json| {
             system::server(&site, seq, json);
-            monitor::statsz(&site, &figures, active, json);
+            monitor::statsz(&site, &figures, active, &job.gathered.routes, json);
         });
         json.into_text()
     }

@@ -38,7 +38,11 @@ impl Worker {
                 control.look();
             }
         }
-        if self.system_account().is_some() {
+        // Made only for those who hear it.
+        if self
+            .hearing(Event::Connect, &identity.account_name)
+            .is_some()
+        {
             if let Some(snapshot) = self.snapshot(conn) {
                 self.report(Event::Connect, &snapshot);
             }
@@ -59,17 +63,27 @@ impl Worker {
         }
     }
 
-    /// The system account's index, if anybody listens there.
-    pub(super) fn system_account(&self) -> Option<u32> {
+    /// The system account's index, if anybody would hear there of this event of a client in an account.
+    pub(super) fn hearing(&self, event: Event, account: &str) -> Option<u32> {
         let mut entries = self.settings.auth.accounts().iter().zip(0..);
         let (_, index) = entries.find(|(entry, _)| entry.is_system)?;
-        let account = self.settings.broker.account(index)?;
-        let trie = account.trie.read().expect("no thread panics and lives on");
-        (!trie.is_empty()).then_some(index)
+        let system = self.settings.broker.account(index)?;
+        let subject = event.subject(account, &self.info.server_id);
+        system.is_heard(subject.as_bytes()).then_some(index)
+    }
+
+    /// Whether the end of a client in an account may be news to anybody.
+    pub(super) fn is_end_heard(&self, account: u32) -> bool {
+        let Some(account) = self.settings.broker.account(account) else {
+            return false;
+        };
+        [Event::AuthError, Event::Disconnect]
+            .iter()
+            .any(|&event| self.hearing(event, &account.name).is_some())
     }
 
     fn report(&mut self, event: Event, snapshot: &ConnectionSnapshot) {
-        let Some(account) = self.system_account() else {
+        let Some(account) = self.hearing(event, &snapshot.account) else {
             return;
         };
         let now = self.moment();
@@ -77,7 +91,7 @@ impl Worker {
         let loaded = self.shared.moment(self.settings.loaded);
         let site = Site {
             options: &self.settings.options,
-            info: &self.settings.info,
+            info: &self.info,
             calendar: Calendar::new(now, unix.unwrap_or_default()),
             now,
             started: loaded,

@@ -97,6 +97,12 @@ impl Worker {
                 tell,
             } => self.go_by(facts, inform, tell),
             Command::Stop => {
+                if self.index == 0 {
+                    self.outlets.hand_over();
+                    for mailbox in self.shared.mailboxes.iter().skip(1) {
+                        mailbox.command(Command::Stop);
+                    }
+                }
                 self.stopping = Some(self.outlets.now + limits::FLUSH_AT_STOP);
                 for conn in self.slots() {
                     self.begin_closing(conn, CloseReason::ServerShutdown);

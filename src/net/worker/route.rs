@@ -226,13 +226,7 @@ impl Worker {
     /// Works out what INFO says to clients.
     pub(super) fn renew_info(&mut self) {
         self.info = self.settings.info.clone();
-        if self.facts.info.server_id.is_empty() {
-            return;
-        }
-        self.info.cluster = Some(self.facts.name().into());
-        let own = self.facts.own_urls.iter().filter(|_| !self.info.lame_duck);
-        let urls = own.chain(&self.facts.peer_urls).cloned();
-        self.info.connect_urls = urls.collect();
+        self.facts.complete(&mut self.info);
     }
 
     /// How long the socket of a connection may take nothing.

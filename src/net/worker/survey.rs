@@ -446,7 +446,7 @@ impl Worker {
         traffic.sent.add(sent.unwrap_or_default());
         traffic.slow_consumers += u64::from(reason.is_slow_consumer());
         let remembers = self.shared.remembers_closed();
-        if !remembers && self.system_account().is_none() {
+        if !remembers && !self.is_end_heard(account) {
             return;
         }
         let Some(mut snapshot) = self.snapshot(conn) else {
