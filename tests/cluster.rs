@@ -4,6 +4,7 @@ mod support;
 
 use support::cluster::{cluster, expect_interest, expect_mesh, node, remotes, route_port, routez};
 use support::connection::Connection;
+use support::http::get;
 use support::server::Server;
 use support::{Program, wait_for};
 
