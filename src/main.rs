@@ -14,16 +14,11 @@ use midge::{Options, Server};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-#[expect(
-    clippy::print_stderr,
-    reason = "what a program says before it has a log"
-)]
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("midge: {error}");
-            return ExitCode::from(error.exit_status());
+            return end(&error.to_string(), error.exit_status());
         }
     };
     let result = match command {
@@ -35,7 +30,13 @@ fn main() -> ExitCode {
             cli::send_signal(&command, target.as_deref()).map_err(|error| error.to_string())
         }
         Command::CheckConfig(flags) => check(&flags),
-        Command::HealthCheck(url) => cli::check_health(url.as_deref()),
+        Command::HealthCheck { url, flags } => {
+            let result = cli::check_health(url.as_deref(), &flags, &System);
+            return result.map_or_else(
+                |error| end(&error.to_string(), error.exit_status()),
+                |()| ExitCode::SUCCESS,
+            );
+        }
         Command::Run(flags) => {
             heap::settle();
             return run(&flags);
@@ -48,9 +49,13 @@ fn main() -> ExitCode {
     clippy::print_stderr,
     reason = "what a program says before it has a log"
 )]
-fn fail(text: &str) -> ExitCode {
+fn end(text: &str, status: u8) -> ExitCode {
     eprintln!("midge: {text}");
-    ExitCode::FAILURE
+    ExitCode::from(status)
+}
+
+fn fail(text: &str) -> ExitCode {
+    end(text, 1)
 }
 
 /// Prints what the program was asked for. Whoever has read enough of it may close the pipe.

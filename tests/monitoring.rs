@@ -754,12 +754,14 @@ fn own(conf: &str) -> Server {
     start.run().unwrap_or_else(|why| panic!("{why}"))
 }
 
-fn health_check(arg: &str, token: &str) -> std::process::Output {
+fn health_check(url: &str, token: &str) -> std::process::Output {
+    health_check_with(&["--healthcheck", url], token)
+}
+
+fn health_check_with(args: &[&str], token: &str) -> std::process::Output {
     let path = Program::Midge.path().expect("midge is built");
     let mut command = std::process::Command::new(path);
-    command
-        .args(["--healthcheck", arg])
-        .env("MIDGE_HTTP_AUTH_TOKEN", token);
+    command.args(args).env("MIDGE_HTTP_AUTH_TOKEN", token);
     command.output().expect("it runs")
 }
 
@@ -810,20 +812,101 @@ fn a_health_check_tells_by_its_status() {
         String::from_utf8_lossy(&output.stderr).contains("500"),
         "{output:?}"
     );
-    for url in [
-        "ftp://h",
-        "http://",
-        "http://a b",
-        "unix:/no/such/socket",
-        "http://127.0.0.1:1",
+    for (url, status) in [
+        ("ftp://h", 2),
+        ("127.0.0.1:8222", 2),
+        ("http://", 2),
+        ("https://", 2),
+        ("http://a b", 2),
+        ("unix:/no/such/socket", 1),
+        ("http://127.0.0.1:1", 1),
+        ("https://127.0.0.1:1", 1),
     ] {
         let output = health_check(url, "");
-        assert_eq!(output.status.code(), Some(1), "{url}");
+        assert_eq!(output.status.code(), Some(status), "{url}");
         assert!(
             String::from_utf8_lossy(&output.stderr).contains(url),
             "{output:?}"
         );
     }
+}
+
+#[test]
+fn a_health_check_by_https_takes_any_certificate_from_this_host_or_verifies_it() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let conf = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\"}}"
+    );
+    let path = Program::Midge.path().expect("midge is built");
+    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
+    let server = server.unwrap_or_else(|why| panic!("{why}"));
+    let url = format!("https://{}", server.monitor());
+    let (ca, other_ca) = (format!("{certs}/ca.pem"), format!("{certs}/ca2.pem"));
+    let healthy: [&[&str]; 3] = [
+        &["--healthcheck", &url],
+        &["--tlscacert", &ca, "--healthcheck", &url],
+        &["--healthcheck", &url, "--tlscacert", &ca],
+    ];
+    for args in healthy {
+        let output = health_check_with(args, "");
+        let is_well = output.status.success() && output.stderr.is_empty();
+        assert!(is_well, "{args:?}: {output:?}");
+    }
+    let plain = url.replace("https", "http");
+    for (args, why) in [
+        (
+            vec!["--healthcheck", &url, "--tlscacert", &other_ca],
+            "TLS handshake error: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        ),
+        (
+            vec!["--healthcheck", &url, "--tlscacert", "/no/such/file"],
+            "/no/such/file",
+        ),
+        (vec!["--healthcheck", &plain], "400"),
+    ] {
+        let output = health_check_with(&args, "");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+        assert!(text.contains(why), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_health_check_asks_where_the_configuration_says() {
+    let server = own("http_auth_token: sesame\nhttp_base_path: \"/nats\"\n");
+    let dir = support::ScratchDir::new();
+    let conf = dir.path().join("midge.conf");
+    let write = |text: &str| std::fs::write(&conf, text).expect("the directory is writable");
+    let check = || health_check_with(&["-c", conf.to_str().expect("a path"), "--healthcheck"], "");
+    let port = server.monitor().port();
+    let text = format!("http: {port}\nhttp_auth_token: sesame\nhttp_base_path: \"/nats\"\n");
+    write(&text);
+    let output = check();
+    assert!(output.status.success(), "{output:?}");
+    write(&format!("http: {port}\n"));
+    let output = check();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains(&format!("http://127.0.0.1:{port}: ")),
+        "{text}"
+    );
+    for (text, why) in [
+        ("port: 4222\n", "the configuration has no monitoring port"),
+        ("http: -1\n", "the system chooses the monitoring port"),
+        ("http: [\n", "midge.conf:1"),
+    ] {
+        write(text);
+        let output = check();
+        assert_eq!(output.status.code(), Some(2), "{text}: {output:?}");
+        let shown = String::from_utf8_lossy(&output.stderr);
+        assert!(shown.contains(why), "{text}: {shown}");
+    }
+    let port = port.to_string();
+    let output = health_check_with(&["-m", &port, "--healthcheck"], "sesame");
+    // Flags know nothing of the base path: somebody answers there, but not with the page.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("404"));
 }
 
 #[test]

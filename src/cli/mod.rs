@@ -4,13 +4,13 @@
 //! `-D=false`, no clusters of letters. One table (`table`) holds them all: parsing and help both come from it.
 //! Unlike there, a mistake ends the program with a status that scripts notice.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 
 use getopts::{Fail, HasArg, Matches, Occur, ParsingStyle};
 
 pub use self::flags::{ClusterListen, Flags, Port};
-pub use self::health::check_health;
+pub use self::health::{HealthError, check_health};
 pub use self::signal::{SignalError, send_signal};
 use self::table::{Flag, GROUPS, Value};
 use self::value::{IntegerError, parse_bool, parse_integer};
@@ -29,8 +29,13 @@ mod value;
 pub enum Command {
     /// Read the configuration that the flags name, say whether it is valid, and end.
     CheckConfig(Box<Flags>),
-    /// Ask a running server how it is, at this address or at its usual one.
-    HealthCheck(Option<String>),
+    /// Ask a running server how it is: [`check_health`].
+    HealthCheck {
+        /// Where it is.
+        url: Option<String>,
+        /// What tells it if there is no address, and whom to trust.
+        flags: Box<Flags>,
+    },
     /// Print [`help`].
     Help,
     /// Print [`help_config`].
@@ -108,13 +113,14 @@ struct Invocation {
 ///
 /// [`CliError`], whose text is one line that names the flag, the value and what it may be.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = grammar().parse(&arguments).map_err(unmatched)?;
     let mut invocation = Invocation::default();
-    for (flag, name, value) in in_order(&matches) {
-        flag.value.set(&mut invocation, name, value)?;
+    let mut words = invocation.read(arguments)?;
+    if invocation.health_check == Some(None) && words.len() > 1 {
+        // The first word is the address, and flags may follow it.
+        let rest = words.split_off(1);
+        words.extend(invocation.read(rest)?);
     }
-    invocation.decide(&matches.free)
+    invocation.decide(&words)
 }
 
 /// The name and version of this program, and the protocol level that it serves.
@@ -141,6 +147,18 @@ pub fn help_tls() -> &'static str {
 }
 
 impl Invocation {
+    /// Takes flags up to the first word, and gives the words from there on.
+    fn read<A: AsRef<OsStr>>(
+        &mut self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<String>, CliError> {
+        let matches = grammar().parse(arguments).map_err(unmatched)?;
+        for (flag, name, value) in in_order(&matches) {
+            flag.value.set(self, name, value)?;
+        }
+        Ok(matches.free)
+    }
+
     fn decide(self, words: &[String]) -> Result<Command, CliError> {
         if self.version {
             return Ok(Command::Version);
@@ -154,17 +172,21 @@ impl Invocation {
         if self.help_tls {
             return Ok(Command::HelpTls);
         }
+        let check = |url, flags| {
+            let flags = Box::new(flags);
+            Ok(Command::HealthCheck { url, flags })
+        };
         match (words, &self.health_check) {
             ([], _) => {}
             // An address may also follow as a word.
-            ([url], Some(None)) => return Ok(Command::HealthCheck(Some(url.clone()))),
+            ([url], Some(None)) => return check(Some(url.clone()), self.flags),
             ([word, ..], _) => return decide_word(word),
         }
         if let Some(signal) = self.signal.filter(|signal| !signal.is_empty()) {
             return decide_signal(&signal);
         }
         if let Some(url) = self.health_check {
-            return Ok(Command::HealthCheck(url));
+            return check(url, self.flags);
         }
         let flags = Box::new(self.flags);
         match (self.check, &flags.config) {

@@ -154,7 +154,8 @@ static SERVER: &[Flag] = &[
     flag(
         &["healthcheck"],
         Value::Optional("url", |to, url| to.health_check = Some(url)),
-        "ask a running server for its health; exit with 0 if it is well",
+        "ask a running server for its health; exit with 0 if it is well;\n\
+         without an address: the one that -c, -m or -ms would start",
     ),
     flag(
         &["client_advertise"],

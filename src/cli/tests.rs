@@ -333,9 +333,33 @@ fn a_check_needs_a_file() {
 
 #[test]
 fn a_health_check_may_name_an_address() {
-    let check = |url: Option<&str>| Ok(Command::HealthCheck(url.map(Into::into)));
+    let check = |url: Option<&str>| {
+        Ok(Command::HealthCheck {
+            url: url.map(Into::into),
+            flags: Box::default(),
+        })
+    };
     assert_eq!(parsed(&["--healthcheck"]), check(None));
-    assert_eq!(parsed(&["--healthcheck", "-D"]), check(None));
+    let flags = Box::new(Flags {
+        debug: Some(true),
+        ..Flags::default()
+    });
+    assert_eq!(
+        parsed(&["--healthcheck", "-D"]),
+        Ok(Command::HealthCheck { url: None, flags })
+    );
+    let flags = Box::new(Flags {
+        tls_ca_cert: Some("f".into()),
+        ..Flags::default()
+    });
+    assert_eq!(
+        parsed(&["--healthcheck", "https://h", "--tlscacert", "f"]),
+        Ok(Command::HealthCheck {
+            url: Some("https://h".into()),
+            flags
+        })
+    );
+    assert!(parsed(&["--healthcheck", "http://h", "http://i"]).is_err());
     assert_eq!(
         parsed(&["--healthcheck=http://h:1"]),
         check(Some("http://h:1"))

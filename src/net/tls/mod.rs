@@ -4,6 +4,7 @@
 //! starts and at each reload, and replaced as a whole: sessions that are open keep what they began with, and tickets of
 //! the old one are of no use with the new one, so that nobody comes in again who would be refused today.
 
+mod blocking;
 mod client;
 mod clock;
 mod contexts;
@@ -16,6 +17,7 @@ mod session;
 mod stamps;
 mod suites;
 
+pub use blocking::Blocking;
 pub use client::TlsClient;
 pub use contexts::TlsContexts;
 pub use error::TlsError;
