@@ -194,7 +194,11 @@ impl Server {
     /// Replaces the configuration and waits until the server has logged `outcome` once more.
     pub(crate) fn reload_until(&mut self, conf: &str, outcome: &str) -> Result<(), String> {
         let before = self.process.log().matches(outcome).count();
-        std::fs::write(&self.conf, conf).map_err(|e| e.to_string())?;
+        // At once as a whole: a server that still reads the old one for an earlier signal must not see half of this.
+        let fresh = self.conf.with_extension("new");
+        let written = std::fs::write(&fresh, conf);
+        let replaced = written.and_then(|()| std::fs::rename(&fresh, &self.conf));
+        replaced.map_err(|e| e.to_string())?;
         self.process.signal(Signal::HUP);
         self.process
             .wait_for_log(|log| log.matches(outcome).count() > before)
