@@ -102,6 +102,9 @@ fn check(flags: &Flags) -> Result<(), String> {
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
+    for doubt in Server::doubts(&loaded.options) {
+        eprintln!("{doubt}");
+    }
     let file = flags.config.as_deref().unwrap_or_else(|| "".as_ref());
     eprintln!(
         "midge: configuration file {} is valid ({})",

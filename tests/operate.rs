@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use support::connection::Connection;
 use support::http::get;
 use support::server::{Process, Server, Start};
-use support::{DEADLINE, ScratchDir, midge, wait_for};
+use support::{DEADLINE, ScratchDir, midge, programs, wait_for};
 
 fn start(conf: &str) -> Server {
     Start::new(&midge()).conf(conf).run().expect("it starts")
@@ -363,6 +363,85 @@ fn surplus_connections_are_closed_when_the_limit_falls() {
     late.expect_info();
     late.expect(told);
     late.expect_eof();
+}
+
+#[test]
+fn a_check_has_the_warnings_of_a_start_and_succeeds() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let files = format!(
+        "cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", ca_file: \"{certs}/ca.pem\""
+    );
+    let conf = format!(
+        "max_payload: 9MB\nping_interval: 10\nmax_connections: 100\ntls {{{files}, verify: true, handshake_first: true}}\n\
+         accounts {{A: {{\n  exports: [{{service: x, latency: lat}}]}}}}\n\
+         cluster {{listen: \"127.0.0.1:-1\", authorization {{user: a, password: b}}, tls {{{files}, insecure: true}}}}\n"
+    );
+    let dir = ScratchDir::new();
+    let file = dir.path().join("server.conf");
+    fs::write(&file, &conf).unwrap();
+    let (code, said) = outcome(&["-t", "-c", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    let mut server = start(&conf);
+    expect_log(&mut server, "Listening for route connections");
+    expect_log(&mut server, "DO NOT USE IN PRODUCTION!");
+    let log = server.process().log();
+    // The same file by another name.
+    let plain = |line: &str| {
+        line.split_once("server.conf:")
+            .map_or(line, |(_, it)| it)
+            .to_owned()
+    };
+    let warned = log.lines().filter_map(|it| it.split_once("[WRN] "));
+    let mut warned: Vec<String> = warned.map(|(_, text)| plain(text)).collect();
+    let mut said: Vec<String> = said.lines().map(plain).collect();
+    assert!(said.pop().is_some_and(|last| last.contains(" is valid (")));
+    warned.sort();
+    said.sort();
+    assert_eq!(said, warned);
+    assert!(warned.len() >= 6, "{warned:?}");
+    let latency =
+        "6:26: latency has no effect: this version of midge has no measures of services yet";
+    assert!(said.iter().any(|it| it == latency), "{said:?}");
+}
+
+#[test]
+fn a_file_that_tls_lacks_is_named_with_the_place_of_its_block() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let pair =
+        format!("cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\"");
+    let missing = "no such file or directory";
+    for (block, what) in [
+        (
+            "cert_file: /no/cert.pem, key_file: /no/key.pem".to_owned(),
+            "error parsing X509 certificate/key pair: open /no/cert.pem",
+        ),
+        (
+            format!("cert_file: \"{certs}/server-cert.pem\", key_file: /no/key.pem"),
+            "error parsing X509 certificate/key pair: open /no/key.pem",
+        ),
+        (
+            format!("{pair}, ca_file: /no/ca.pem, verify: true"),
+            "open /no/ca.pem",
+        ),
+    ] {
+        let dir = ScratchDir::new();
+        let file = dir.path().join("c.conf");
+        let conf = format!("max_payload: 100\n tls {{{block}}}\n");
+        fs::write(&file, conf).unwrap();
+        let name = file.to_str().unwrap();
+        let wanted = format!("{name}:2:2: {what}: {missing}\n");
+        for path in programs() {
+            for args in [&["-t", "-c", name][..], &["-c", name]] {
+                let mut command = Command::new(&path);
+                command.args(["-a", "127.0.0.1", "-p", "-1"]).args(args);
+                let mut process = Process::spawn(command).expect("the program can be run");
+                let code = process.wait().code();
+                let said = process.log();
+                assert_eq!(code, Some(1), "{path:?}: {said}");
+                assert!(said.contains(&wanted), "{path:?}: {said}");
+            }
+        }
+    }
 }
 
 #[test]

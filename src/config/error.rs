@@ -17,6 +17,19 @@ pub struct Position {
     pub column: u32,
 }
 
+/// Where an option stands, kept beside its value; absent where it comes from elsewhere. It is no part of the value: any
+/// two are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Whereabouts(pub Option<Position>);
+
+impl PartialEq for Whereabouts {
+    fn eq(&self, _other: &Whereabouts) -> bool {
+        true
+    }
+}
+
+impl Eq for Whereabouts {}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)

@@ -29,7 +29,7 @@ pub mod value;
 
 pub use diff::{Changes, Refused, diff};
 pub use duration::shown as show_duration;
-pub use error::{ConfigErrors, Notice, Position};
+pub use error::{ConfigErrors, Notice, Position, Whereabouts};
 pub use options::Options;
 pub use outside::{Nothing, Outside, System};
 

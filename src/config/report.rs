@@ -32,9 +32,16 @@ impl Report {
     }
 
     pub(super) fn warn(&mut self, entry: &Entry, text: &str) {
+        self.remark(
+            &entry.at,
+            format!("invalid use of field \"{}\": {text}", entry.key),
+        );
+    }
+
+    /// Something that the operator should know, and that is no mistake.
+    pub(super) fn remark(&mut self, at: &Position, text: impl Into<String>) {
         if self.warnings.len() < limits::CONFIG_ERRORS_MAX {
-            let text = format!("invalid use of field \"{}\": {text}", entry.key);
-            self.warnings.push(Notice::at(&entry.at, text));
+            self.warnings.push(Notice::at(at, text));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::{Setup, missing};
+use super::Setup;
 use crate::clock;
 use crate::config::options::{Options, Secret};
 use crate::limits;
@@ -22,9 +22,7 @@ pub(super) fn greet(setup: &Setup, server_id: &str) {
     let name = options.server_name.as_deref().unwrap_or(server_id);
     info!(log, "  Name:     {name}");
     info!(log, "  ID:       {server_id}");
-    if has_plain_password(options) {
-        warn!(log, "Plaintext passwords detected, use nkeys or bcrypt");
-    }
+    warn_of(log, passwords(options));
     if let Some(file) = &setup.config_file {
         let digest = &setup.loaded.digest;
         info!(
@@ -36,74 +34,102 @@ pub(super) fn greet(setup: &Setup, server_id: &str) {
     for warning in &setup.loaded.warnings {
         warn!(log, "{warning}");
     }
-    if options.max_payload > limits::MAX_PAYLOAD_ADVISED {
-        let advised = limits::MAX_PAYLOAD_ADVISED >> 20;
-        let text = "are generally discouraged and could lead to poor performance";
-        warn!(log, "Maximum payloads over {advised}.00 MB {text}");
-    }
-    warn_of_the_clock(log, options, SystemTime::now());
-    for text in missing::without_effect(options) {
+    warn_of(log, payloads(options));
+    warn_of(log, clock(options, SystemTime::now()));
+}
+
+/// All that is doubtful about options by themselves, in the order of the log.
+pub(super) fn doubts(options: &Options) -> Vec<String> {
+    let now = SystemTime::now();
+    let texts = [passwords(options), payloads(options), clock(options, now)];
+    let texts = texts.into_iter().chain(handshakes(options));
+    texts
+        .chain(cluster(options))
+        .flatten()
+        .map(Into::into)
+        .collect()
+}
+
+fn warn_of(log: &Logger, doubts: impl IntoIterator<Item = &'static str>) {
+    for text in doubts {
         warn!(log, "{text}");
     }
 }
 
-/// Logs that the clock is behind, where that matters: no certificate would be valid yet.
-fn warn_of_the_clock(log: &Logger, options: &Options, now: SystemTime) {
+fn passwords(options: &Options) -> Option<&'static str> {
+    has_plain_password(options).then_some("Plaintext passwords detected, use nkeys or bcrypt")
+}
+
+fn payloads(options: &Options) -> Option<&'static str> {
+    const { assert!(limits::MAX_PAYLOAD_ADVISED == 8 << 20, "the text names it") };
+    (options.max_payload > limits::MAX_PAYLOAD_ADVISED).then_some(
+        "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance",
+    )
+}
+
+/// The clock is behind, where that matters: no certificate would be valid yet.
+fn clock(options: &Options, now: SystemTime) -> Option<&'static str> {
     let uses_tls = options.tls.is_some() || options.cluster.tls.is_some();
-    if !uses_tls || now >= clock::build_time() {
-        return;
-    }
-    match options.clock_floor {
-        Some(_) => warn!(
-            log,
+    let is_behind = uses_tls && now < clock::build_time();
+    is_behind.then_some(match options.clock_floor {
+        Some(_) => {
             "The clock is behind this program's build date: certificates are judged by clock_floor until it is set"
-        ),
-        None => warn!(
-            log,
+        }
+        None => {
             "The clock is behind this program's build date: certificates may seem not valid yet; see clock_floor"
+        }
+    })
+}
+
+/// What clients without TLS, or with TLS after INFO, can and cannot do.
+fn handshakes(options: &Options) -> [Option<&'static str>; 2] {
+    let tls = options.tls.as_ref();
+    let is_first = tls.is_some_and(|tls| tls.handshake_first.is_always());
+    let is_open = !options.has_users() && options.user.is_none() && options.auth_token.is_none();
+    let is_bypassed = tls.is_some_and(|tls| tls.verify) && options.takes_plain_clients() && is_open;
+    [
+        is_first.then_some(
+            "Clients that are not using \"TLS Handshake First\" option will fail to connect",
         ),
-    }
+        is_bypassed.then_some(
+            "allow_non_tls beside verify: clients without TLS are let in without a certificate",
+        ),
+    ]
+}
+
+fn cluster(options: &Options) -> [Option<&'static str>; 2] {
+    let cluster = &options.cluster;
+    let is_on = cluster.port.is_some();
+    let is_insecure = cluster.tls.as_ref().is_some_and(|tls| tls.insecure);
+    [
+        (is_on && cluster.name.is_none())
+            .then_some("Cluster name was dynamically generated, consider setting one"),
+        (is_on && is_insecure).then_some(
+            "TLS certificate chain and hostname of solicited routes will not be verified. DO NOT USE IN PRODUCTION!",
+        ),
+    ]
 }
 
 /// Logs what clients may or must do about TLS.
 pub(super) fn announce_tls(log: &Logger, options: &Options) {
-    let Some(tls) = &options.tls else {
+    if options.tls.is_none() {
         return;
-    };
+    }
     if options.takes_plain_clients() {
         info!(log, "TLS available for client connections");
     } else {
         info!(log, "TLS required for client connections");
     }
-    if tls.handshake_first.is_always() {
-        let text = "option will fail to connect";
-        warn!(
-            log,
-            "Clients that are not using \"TLS Handshake First\" {text}"
-        );
-    }
-    let is_open = !options.has_users() && options.user.is_none() && options.auth_token.is_none();
-    if tls.verify && options.takes_plain_clients() && is_open {
-        let text = "clients without TLS are let in without a certificate";
-        warn!(log, "allow_non_tls beside verify: {text}");
-    }
+    warn_of(log, handshakes(options).into_iter().flatten());
 }
 
 /// Logs which cluster this is, and where its servers connect.
 pub(super) fn announce_cluster(log: &Logger, options: &Options, addr: SocketAddr, name: &str) {
     info!(log, "Cluster name is {name}");
-    let cluster = &options.cluster;
-    if cluster.name.is_none() {
-        warn!(
-            log,
-            "Cluster name was dynamically generated, consider setting one"
-        );
-    }
+    let [unnamed, insecure] = cluster(options);
+    warn_of(log, unnamed);
     info!(log, "Listening for route connections on {addr}");
-    if cluster.tls.as_ref().is_some_and(|tls| tls.insecure) {
-        let text = "TLS certificate chain and hostname of solicited routes will not be verified.";
-        warn!(log, "{text} DO NOT USE IN PRODUCTION!");
-    }
+    warn_of(log, insecure);
 }
 
 fn has_plain_password(options: &Options) -> bool {

@@ -7,7 +7,6 @@ mod error;
 mod files;
 mod greeting;
 mod lame_duck;
-mod missing;
 mod reload;
 mod watch;
 
@@ -92,6 +91,13 @@ impl Server {
         check(options)?;
         TlsContexts::load(options)?;
         Ok(())
+    }
+
+    /// What a server that starts with these options has its doubts about: the texts of the warnings in its log, beside
+    /// those that come with the options.
+    #[must_use]
+    pub fn doubts(options: &Options) -> Vec<String> {
+        greeting::doubts(options)
     }
 
     /// Starts a server that logs where the options say.

@@ -239,6 +239,11 @@ fn export(
         _ => {
             service_only.push(("latency", entry.at.clone()));
             latency = self::latency(report, entry);
+            if latency.is_some() {
+                let text =
+                    "latency has no effect: this version of midge has no measures of services yet";
+                report.remark(&entry.at, text);
+            }
         }
     });
     let (Some(kind), Some(subject)) = (kind, subject) else {

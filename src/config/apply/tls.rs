@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::duration;
+use super::super::error::Whereabouts;
 use super::super::options::{CertFiles, HandshakeFirst, TlsConfig, TlsVersion};
 use super::super::report::{Report, set};
 use super::super::table::Block;
@@ -19,7 +20,10 @@ pub(super) enum Place {
 /// A `tls` block; nothing is opened.
 pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<TlsConfig> {
     let map = report.map(entry)?;
-    let mut tls = TlsConfig::default();
+    let mut tls = TlsConfig {
+        at: Whereabouts(Some(entry.at.clone())),
+        ..TlsConfig::default()
+    };
     let mut single = (None, None);
     let mut has_certs = false;
     report.each(Block::Tls, map, |report, name, entry| match name {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::error::Whereabouts;
 use crate::limits;
 
 /// How a listener, or what it dials out, uses TLS.
@@ -41,6 +42,8 @@ pub struct TlsConfig {
     pub connection_rate_limit: Option<u32>,
     /// How often to look whether the files have changed; `None` is never. Not in the reference server.
     pub watch: Option<Duration>,
+    /// Where the block stands, for what is found out when its files are loaded.
+    pub at: Whereabouts,
 }
 
 /// A certificate chain and its private key, both PEM.
@@ -104,6 +107,7 @@ impl Default for TlsConfig {
             handshake_first: HandshakeFirst::Off,
             connection_rate_limit: None,
             watch: None,
+            at: Whereabouts::default(),
         }
     }
 }

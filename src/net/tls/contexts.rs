@@ -29,7 +29,16 @@ impl TlsContexts {
     pub fn load(options: &Options) -> Result<Self, TlsError> {
         let floor = options.clock_floor;
         let (clients, cluster) = (options.tls.as_ref(), options.cluster.tls.as_ref());
-        let server = |listening| move |tls| TlsServer::new(tls, listening, floor).map(Arc::new);
+        let server = |listening| {
+            move |tls| {
+                let made = TlsServer::new(tls, listening, floor);
+                made.map(Arc::new).map_err(|error| error.of(tls))
+            }
+        };
+        let client = |tls| {
+            let made = TlsClient::new(tls, floor);
+            made.map(Arc::new).map_err(|error| error.of(tls))
+        };
         let monitored = clients.filter(|_| options.https_port.is_some());
         let files = Stamps::now(options);
         Ok(TlsContexts {
@@ -37,9 +46,7 @@ impl TlsContexts {
             clients: clients.map(server(Listening::Clients)).transpose()?,
             monitoring: monitored.map(server(Listening::Monitoring)).transpose()?,
             routes: cluster.map(server(Listening::Routes)).transpose()?,
-            dialled_routes: cluster
-                .map(|tls| TlsClient::new(tls, floor).map(Arc::new))
-                .transpose()?,
+            dialled_routes: cluster.map(client).transpose()?,
         })
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::config::Position;
+use crate::config::options::TlsConfig;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub enum TlsError {
@@ -16,6 +19,18 @@ pub enum TlsError {
     Authorities(String),
     /// What was asked for does not go together.
     Setup(rustls::Error),
+    /// One of these, and where the block stands in the configuration.
+    At(Position, Box<TlsError>),
+}
+
+impl TlsError {
+    /// The same, with the place where the block stands, if that is known.
+    pub(super) fn of(self, tls: &TlsConfig) -> Self {
+        match &tls.at.0 {
+            Some(at) => TlsError::At(at.clone(), Box::new(self)),
+            None => self,
+        }
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -29,6 +44,7 @@ impl fmt::Display for TlsError {
                 write!(f, ": {why}")
             }
             TlsError::Authorities(why) => f.write_str(why),
+            TlsError::At(at, error) => write!(f, "{at}: {error}"),
             TlsError::Setup(error) => write!(f, "error parsing tls config: {error}"),
         }
     }
