@@ -151,7 +151,10 @@ impl Engine {
         let (facts, answers) = (&self.facts, &mut self.answers);
         let result = peer.session.on_verified(verdict, facts, answers);
         self.answer_route(peer.conn, sink);
-        result
+        if let RouteAction::Report(event) = result? {
+            sink.on_route_event(peer.conn, event);
+        }
+        Ok(())
     }
 
     /// Everything but a message.
@@ -170,6 +173,11 @@ impl Engine {
         }
         let (facts, answers) = (&self.facts, &mut self.answers);
         let action = peer.session.on_frame(frame, context, facts, answers);
+        if let Err(CloseReason::ClusterNameConflict | CloseReason::ProtocolViolation) = action {
+            if let Some(text) = told(&self.answers) {
+                sink.on_trouble(&peer.session, &text);
+            }
+        }
         self.answer_route(peer.conn, sink);
         match action.map_err(End::Close)? {
             RouteAction::Nothing | RouteAction::Message(_) => {}
@@ -310,6 +318,13 @@ impl Engine {
     pub(super) fn link(&self, peer: &RoutePeer) -> Option<&Link> {
         self.links.get(peer.link?)
     }
+}
+
+/// The text of the last `-ERR` in these lines.
+fn told(lines: &[u8]) -> Option<String> {
+    let lines = std::str::from_utf8(lines).ok()?;
+    let (_, text) = lines.rsplit_once("-ERR '")?;
+    Some(text.trim_end().strip_suffix('\'')?.to_owned())
 }
 
 /// The index of the account that an operation is about: the one it names, or the connection's own.

@@ -22,6 +22,8 @@ pub struct ClusterFacts {
     pub own_urls: Vec<String>,
     /// Where they can connect to the others.
     pub peer_urls: Vec<String>,
+    /// Whether clients could ever connect to another server: before that they are not told of this one either.
+    pub has_met_others: bool,
     /// What the server itself answers requests to.
     pub services: Services,
 }
@@ -57,6 +59,9 @@ impl ClusterFacts {
             return;
         }
         info.cluster = Some(self.name().into());
+        if !self.has_met_others {
+            return;
+        }
         let own = self.own_urls.iter().filter(|_| !info.lame_duck);
         let urls = own.chain(&self.peer_urls).cloned();
         info.connect_urls = urls.collect();
@@ -137,6 +142,13 @@ pub struct Hello {
 /// What happens on a route that concerns more than the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteEvent {
+    /// Its cluster has a name to which this server's yields. It may say no more than that before it comes again.
+    Named {
+        /// The name.
+        cluster: String,
+        /// Whether it was made up.
+        is_dynamic: bool,
+    },
     /// The other server has said who it is, and waits to be admitted.
     Introduced(Box<Hello>),
     /// It has answered the first PING since.

@@ -354,7 +354,7 @@ impl Route {
         verdict: &Verdict,
         facts: &ClusterFacts,
         out: &mut Vec<u8>,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<RouteAction<'static>, CloseReason> {
         match verdict {
             Verdict::Accepted(_) => self.check_cluster(facts, out),
             _ => refuse(CloseReason::AuthenticationFailure, out),
@@ -401,9 +401,7 @@ impl Route {
             .auth
             .judge_route(&context.options.cluster, user, pass, certificate)
         {
-            Verdict::Accepted(_) => self
-                .check_cluster(facts, out)
-                .map(|()| RouteAction::Nothing),
+            Verdict::Accepted(_) => self.check_cluster(facts, out),
             Verdict::Refused(_) => refuse(CloseReason::AuthenticationFailure, out),
             Verdict::Verify(challenge) => {
                 self.challenge = Some(challenge);
@@ -418,7 +416,7 @@ impl Route {
         &mut self,
         facts: &ClusterFacts,
         out: &mut Vec<u8>,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<RouteAction<'static>, CloseReason> {
         let (own, other) = (facts.name(), self.connect.cluster.as_str());
         let shown = |name: &str| quote(name.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
         if other == RESERVED_CLUSTER {
@@ -429,14 +427,22 @@ impl Route {
             error_line(&text, out);
             return Err(CloseReason::ClusterNameConflict);
         }
-        if own != other && !facts.yields_to(other, self.connect.is_dynamic) {
-            let (own, other) = (shown(own), shown(other));
-            let text = format!("Rejecting connection, cluster name {other} does not match {own}");
-            error_line(&text, out);
-            return Err(CloseReason::ClusterNameConflict);
+        let is_dynamic = self.connect.is_dynamic;
+        if own == other {
+            self.stage = Stage::AwaitInfo;
+            return Ok(RouteAction::Nothing);
         }
-        self.stage = Stage::AwaitInfo;
-        Ok(())
+        if facts.yields_to(other, is_dynamic) {
+            self.stage = Stage::AwaitInfo;
+            return Ok(RouteAction::Report(RouteEvent::Named {
+                cluster: other.into(),
+                is_dynamic,
+            }));
+        }
+        let (own, other) = (shown(own), shown(other));
+        let text = format!("Rejecting connection, cluster name {other} does not match {own}");
+        error_line(&text, out);
+        Err(CloseReason::ClusterNameConflict)
     }
 
     fn on_info<'a>(

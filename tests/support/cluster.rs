@@ -6,6 +6,66 @@ use super::http::get;
 use super::server::{Server, Start};
 use super::{Program, wait_for};
 
+/// A server of a cluster, as it is to be started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node<'a> {
+    pub(crate) program: Program,
+    pub(crate) name: &'a str,
+    /// The cluster's name, if it is to have one.
+    pub(crate) cluster: Option<&'a str>,
+    /// The route port to dial, if there is one.
+    pub(crate) seed: Option<u16>,
+    /// What stands before the host there: `user:password@`.
+    pub(crate) login: &'a str,
+    /// More of the configuration.
+    pub(crate) top: &'a str,
+    /// More of its cluster block.
+    pub(crate) more: &'a str,
+}
+
+impl Node<'_> {
+    /// One of cluster C1 that dials nobody.
+    pub(crate) fn new(program: Program, name: &str) -> Node<'_> {
+        Node {
+            program,
+            name,
+            cluster: Some("C1"),
+            seed: None,
+            login: "",
+            top: "",
+            more: "",
+        }
+    }
+
+    /// Its configuration.
+    pub(crate) fn conf(&self) -> String {
+        let Node {
+            name,
+            login,
+            top,
+            more,
+            ..
+        } = self;
+        let cluster = self.cluster.map(|name| format!("name: {name}"));
+        let cluster = cluster.unwrap_or_default();
+        let routes = self
+            .seed
+            .map(|port| format!("routes: [\"nats-route://{login}127.0.0.1:{port}\"]"));
+        let routes = routes.unwrap_or_default();
+        let listen = "listen: \"127.0.0.1:-1\"";
+        format!(
+            "server_name: {name}\nhttp: \"127.0.0.1:-1\"\n{top}\ncluster {{ {cluster}\n{listen}\n{routes}\n{more} }}\n"
+        )
+    }
+
+    /// Starts it; `None` where the program cannot be had.
+    pub(crate) fn start(&self) -> Option<Server> {
+        let path = self.program.path()?;
+        let server = Start::new(&path).conf(&self.conf()).arg("-D").run();
+        Some(server.expect("a server that starts"))
+    }
+}
+
 /// Starts a server whose cluster block ends with `more`, and which dials the route port `seed` if there is one.
 pub(crate) fn node(
     program: Program,
@@ -14,16 +74,13 @@ pub(crate) fn node(
     top: &str,
     more: &str,
 ) -> Option<Server> {
-    let path = program.path()?;
-    let routes = seed.map_or(String::new(), |port| {
-        format!("routes: [\"nats-route://127.0.0.1:{port}\"]")
-    });
-    let listen = "listen: \"127.0.0.1:-1\"";
-    let conf = format!(
-        "server_name: {name}\nhttp: \"127.0.0.1:-1\"\n{top}\ncluster {{ name: C1, {listen}\n{routes}\n{more} }}\n"
-    );
-    let server = Start::new(&path).conf(&conf).arg("-D").run();
-    Some(server.expect("a server that starts"))
+    let node = Node {
+        seed,
+        top,
+        more,
+        ..Node::new(program, name)
+    };
+    node.start()
 }
 
 /// The port on which it accepts routes.

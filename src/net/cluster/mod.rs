@@ -27,7 +27,7 @@ use super::shared::Shared;
 use crate::config::options::RouteUrl;
 use crate::id;
 use crate::limits;
-use crate::log::{debug, error, info};
+use crate::log::{debug, error, info, quote};
 use crate::monitor;
 use crate::proto::route::RouteInfo;
 use crate::rng::Rng;
@@ -279,6 +279,12 @@ impl Cluster {
 
     fn on_event(&mut self, origin: Origin, event: RouteEvent, now: Instant) {
         match event {
+            RouteEvent::Named {
+                cluster,
+                is_dynamic,
+            } => {
+                self.yields_to(&cluster, is_dynamic);
+            }
             RouteEvent::Introduced(hello) => self.on_hello(origin, &hello),
             RouteEvent::Answered => self.on_answered(origin, now),
             RouteEvent::Heard(info) => self.on_heard(&info, now),
@@ -294,6 +300,10 @@ impl Cluster {
 
     fn on_hello(&mut self, origin: Origin, hello: &Hello) {
         if hello.cluster != self.facts.name() && !self.agree_on_name(hello) {
+            let quoted = |name: &str| quote(name.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
+            let (other, own) = (quoted(&hello.cluster), quoted(self.facts.name()));
+            let text = format!("cluster name {other} does not match {own}");
+            error!(self.shared.log, "Rejecting connection, {text}");
             return self.dismiss(origin, CloseReason::ClusterNameConflict, None);
         }
         let id = hello.info.server_id.as_str();
@@ -356,21 +366,29 @@ impl Cluster {
 
     /// Two clusters' names differ: true if that is settled now, or will be by the other side.
     fn agree_on_name(&mut self, hello: &Hello) -> bool {
-        if self.facts.yields_to(&hello.cluster, hello.is_dynamic) {
-            for origin in self.members.origins() {
-                self.dismiss(origin, CloseReason::ClusterNameConflict, None);
-            }
-            let mut facts = (*self.facts).clone();
-            facts.info.cluster = Some(hello.cluster.clone());
-            self.facts = Arc::new(facts);
-            let name = &hello.cluster;
-            info!(self.shared.log, "Cluster name updated to {name}");
-            self.publish(true, false);
+        if self.yields_to(&hello.cluster, hello.is_dynamic) {
             return true;
         }
         let own = self.facts.name();
         let is_greater = !self.facts.info.is_dynamic || own > hello.cluster.as_str();
         hello.is_dynamic && is_greater
+    }
+
+    /// Takes over the name of another server's cluster, if that is what this one does: true then. The others hear of it
+    /// when they come again.
+    fn yields_to(&mut self, name: &str, is_dynamic: bool) -> bool {
+        let yields = self.facts.yields_to(name, is_dynamic);
+        if yields {
+            for origin in self.members.origins() {
+                self.dismiss(origin, CloseReason::ClusterNameConflict, None);
+            }
+            let mut facts = (*self.facts).clone();
+            facts.info.cluster = Some(name.into());
+            self.facts = Arc::new(facts);
+            info!(self.shared.log, "Cluster name updated to {name}");
+            self.publish(true, false);
+        }
+        yields
     }
 
     /// Tells the servers that are there of one that has come, unless somebody else does. That it takes connections for an
@@ -473,6 +491,7 @@ impl Cluster {
         urls.retain(|url| !self.facts.own_urls.contains(url));
         if urls != self.facts.peer_urls {
             let mut facts = (*self.facts).clone();
+            facts.has_met_others |= !urls.is_empty();
             facts.peer_urls = urls;
             self.facts = Arc::new(facts);
             self.publish(true, false);
@@ -514,6 +533,7 @@ impl Cluster {
         if let (true, Some(name)) = (is_renamed, &after.name) {
             renewed.info.cluster = Some(name.clone());
         }
+        renewed.has_met_others = self.facts.has_met_others;
         renewed.info.is_dynamic = after.name.is_none() && self.facts.info.is_dynamic;
         let rebuilds = is_renamed
             || before.pool_size != after.pool_size
@@ -622,6 +642,7 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
         export,
         own_urls,
         peer_urls: Vec::new(),
+        has_met_others: false,
         services,
     }
 }

@@ -244,3 +244,18 @@ fn later_infos_tell_of_others_and_of_changes() {
         assert!(!out.contains("route_account"));
     }
 }
+
+#[test]
+fn a_name_that_was_made_up_gives_way_as_soon_as_another_one_is_heard() {
+    let mut world = World::new(Side::Accepted);
+    world.facts = facts("B", true);
+    let (answer, action, reason) = world.say("CONNECT {\"cluster\":\"A\"}\r\n");
+    assert_eq!((answer.as_str(), reason), ("", None));
+    assert!(action.contains("Named { cluster: \"A\""), "{action}");
+    let mut world = World::new(Side::Accepted);
+    world.facts = facts("B", true);
+    let connect = "CONNECT {\"cluster\":\"A\",\"cluster_dynamic\":true}\r\n";
+    let (answer, _, reason) = world.say(connect);
+    assert!(answer.contains("cluster name \"A\" does not match \"B\""));
+    assert_eq!(reason, Some(CloseReason::ClusterNameConflict));
+}

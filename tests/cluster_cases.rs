@@ -1,0 +1,469 @@
+//! Clusters out of the ordinary: strangers, names that nobody has given, pools of different sizes, addresses that come and
+//! go. Each case in every mix of two servers, so that the reference server shows first what is to be expected.
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use support::cluster::{
+    Node, cluster, expect_interest, expect_mesh, node, remotes, route_port, routez,
+};
+use support::connection::Connection;
+use support::server::Server;
+use support::{Program, wait_for};
+
+const M: Program = Program::Midge;
+const R: Program = Program::Reference;
+/// The first one is dialled by the second one.
+const MIXES: [[Program; 2]; 4] = [[R, R], [M, M], [R, M], [M, R]];
+
+fn expect(what: &str, condition: impl FnMut() -> Option<()>, detail: impl Fn() -> String) {
+    let found = wait_for(condition);
+    assert_eq!(found, Some(()), "{what}:\n{}", detail());
+}
+
+fn expect_log(server: &Server, text: &str) {
+    let is_there = || server.log().contains(text).then_some(());
+    expect(text, is_there, || server.log());
+}
+
+/// A client that takes INFO at any time.
+fn client(server: &Server) -> Connection {
+    let mut client = server.client(",\"protocol\":1,\"headers\":true,\"no_responders\":true");
+    client.send(b"PING\r\n");
+    while client.expect_line() != b"PONG\r\n" {}
+    client
+}
+
+/// One that has been told all that INFO has to say, and gets messages alone.
+fn plain_client(server: &Server) -> Connection {
+    let mut client = server.client(",\"headers\":true,\"no_responders\":true");
+    client.ping();
+    client
+}
+
+/// Reads until INFO says that clients can connect to these servers and no others.
+fn expect_urls(client: &mut Connection, servers: &[&Server]) -> Value {
+    let mut wanted: Vec<String> = servers.iter().map(|it| it.address().to_string()).collect();
+    wanted.sort_unstable();
+    loop {
+        let line = client.expect_line();
+        let Some(json) = line.strip_prefix(b"INFO ") else {
+            continue;
+        };
+        let info: Value = serde_json::from_slice(json).expect("JSON");
+        let urls = info["connect_urls"].as_array().cloned().unwrap_or_default();
+        let mut urls: Vec<&str> = urls.iter().filter_map(Value::as_str).collect();
+        urls.sort_unstable();
+        if urls == wanted {
+            return info;
+        }
+    }
+}
+
+/// The URLs that a new client is told.
+fn told(server: &Server) -> Value {
+    server.connect().expect_info()["connect_urls"].clone()
+}
+
+#[test]
+fn another_cluster_is_turned_away_again_and_again() {
+    for mix in MIXES {
+        let Some(first) = Node::new(mix[0], "n0").start() else {
+            continue;
+        };
+        let other = Node {
+            cluster: Some("C2"),
+            seed: Some(route_port(&first)),
+            ..Node::new(mix[1], "n1")
+        };
+        let Some(second) = other.start() else {
+            continue;
+        };
+        let text = "Rejecting connection, cluster name \"C2\" does not match \"C1\"";
+        expect_log(&first, text);
+        // Who dialled is told, or finds out by itself if it reads INFO first.
+        let is_said = || {
+            let log = second.log();
+            let found_out = log.contains("cluster name \"C1\" does not match \"C2\"");
+            (found_out || log.contains(&format!("Route Error '{text}'"))).then_some(())
+        };
+        expect("the other cluster's name", is_said, || second.log());
+        let tries = || first.log().matches("Route connection created").count();
+        expect(
+            "a second attempt",
+            || (tries() > 1).then_some(()),
+            || first.log(),
+        );
+        assert!(remotes(&first).is_empty() && remotes(&second).is_empty());
+        expect_log(&first, "Cluster Name Conflict");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_on_both_sides() {
+    let login = "authorization { user: u, password: p }";
+    for mix in MIXES {
+        let Some(first) = node(mix[0], "n0", None, "", login) else {
+            continue;
+        };
+        let seed = Some(route_port(&first));
+        for url in ["", "u:wrong@", "x:p@"] {
+            let stranger = Node {
+                seed,
+                login: url,
+                ..Node::new(mix[1], "n1")
+            };
+            let Some(stranger) = stranger.start() else {
+                continue;
+            };
+            expect_log(&stranger, "Route Error 'Authorization Violation'");
+            assert!(remotes(&first).is_empty());
+        }
+        expect_log(&first, "authentication error - User \"x\"");
+        let friend = Node {
+            seed,
+            login: "u:p@",
+            more: login,
+            ..Node::new(mix[1], "n1")
+        };
+        if let Some(friend) = friend.start() {
+            expect_mesh(&[first, friend]);
+        }
+    }
+}
+
+#[test]
+fn a_server_of_the_same_name_is_not_let_in() {
+    for mix in MIXES {
+        let Some(first) = node(mix[0], "same", None, "", "") else {
+            continue;
+        };
+        let Some(second) = node(mix[1], "same", Some(route_port(&first)), "", "") else {
+            continue;
+        };
+        expect_log(&first, "Remote server has a duplicate name: \"same\"");
+        expect_log(&first, "Duplicate Server Name");
+        let is_alone = || remotes(&first).is_empty() && remotes(&second).is_empty();
+        expect(
+            "both are alone",
+            || is_alone().then_some(()),
+            || second.log(),
+        );
+    }
+}
+
+#[test]
+fn clusters_without_a_name_agree_on_one() {
+    let begins_with = |server: &Server| {
+        let name = wait_for(|| {
+            let log = server.log();
+            let (_, name) = log.split_once("Cluster name is ")?;
+            Some(name.split_once('\n')?.0.trim().to_owned())
+        });
+        name.expect("it tells")
+    };
+    for mix in MIXES {
+        for given in [[None, None], [Some("C1"), None], [None, Some("C1")]] {
+            let first = Node {
+                cluster: given[0],
+                ..Node::new(mix[0], "n0")
+            };
+            let Some(first) = first.start() else {
+                continue;
+            };
+            let second = Node {
+                cluster: given[1],
+                seed: Some(route_port(&first)),
+                ..Node::new(mix[1], "n1")
+            };
+            let Some(second) = second.start() else {
+                continue;
+            };
+            let wanted = match given {
+                [None, None] => begins_with(&first).max(begins_with(&second)),
+                _ => "C1".into(),
+            };
+            let servers = [first, second];
+            expect_mesh(&servers);
+            for server in &servers {
+                let told = server.connect().expect_info();
+                assert_eq!(told["cluster"], json!(wanted), "{mix:?} {given:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_larger_than_this_server_takes_from_clients_pass_over_routes() {
+    for mix in MIXES {
+        let Some(first) = node(mix[0], "n0", None, "max_payload: 4MB", "") else {
+            continue;
+        };
+        let Some(second) = node(mix[1], "n1", Some(route_port(&first)), "", "") else {
+            continue;
+        };
+        let servers = [first, second];
+        expect_mesh(&servers);
+        let mut subscriber = plain_client(&servers[1]);
+        subscriber.send(b"SUB big 1\r\n");
+        subscriber.ping();
+        expect_interest(&servers[0], "big", 1);
+        let payload = "x".repeat(2_000_000);
+        let mut publisher = plain_client(&servers[0]);
+        publisher
+            .send(format!("PUB big 2000000\r\n{payload}\r\nPUB big 5\r\nsmall\r\n").as_bytes());
+        subscriber.expect(
+            format!("MSG big 1 2000000\r\n{payload}\r\nMSG big 1 5\r\nsmall\r\n").as_bytes(),
+        );
+        assert_eq!(routez(&servers[0], "")["num_routes"], 4);
+    }
+}
+
+#[test]
+fn clients_are_told_of_servers_that_come_and_go() {
+    for mix in MIXES {
+        let Some(first) = node(mix[0], "n0", None, "", "") else {
+            continue;
+        };
+        let mut watching = client(&first);
+        let Some(mut second) = node(mix[1], "n1", Some(route_port(&first)), "", "") else {
+            continue;
+        };
+        expect_urls(&mut watching, &[&first, &second]);
+        expect_urls(&mut client_that_asks(&second), &[&first, &second]);
+        second.process().signal(Signal::TERM);
+        second.process().wait();
+        expect_urls(&mut watching, &[&first]);
+        // A lame duck is not where to go, long before it ends.
+        let Some(mut third) = node(mix[1], "n2", Some(route_port(&first)), "", "") else {
+            continue;
+        };
+        expect_urls(&mut watching, &[&first, &third]);
+        let mut leaving = client(&third);
+        third.process().signal(Signal::USR2);
+        expect_urls(&mut watching, &[&first]);
+        let info = expect_urls(&mut leaving, &[&first]);
+        assert_eq!(info["ldm"], true);
+        assert!(third.process().ended().is_none());
+    }
+}
+
+/// A client whose first INFO has not been read.
+fn client_that_asks(server: &Server) -> Connection {
+    let mut client = server.connect();
+    client.send(b"CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    client
+}
+
+#[test]
+fn what_is_advertised_is_what_is_told() {
+    for mix in MIXES {
+        for (more, top) in [
+            ("no_advertise: true", ""),
+            ("", "client_advertise: \"pub.example:4333\""),
+            ("", "client_advertise: \"pub.example\""),
+            ("advertise: \"127.0.0.1:1\"", ""),
+        ] {
+            let Some(first) = node(mix[0], "n0", None, "", "") else {
+                continue;
+            };
+            let Some(second) = node(mix[1], "n1", Some(route_port(&first)), top, more) else {
+                continue;
+            };
+            let servers = [first, second];
+            expect_mesh(&servers);
+            let [first, second] = &servers;
+            let (own, other) = (first.address().to_string(), second.address().to_string());
+            let advertised = match top {
+                "" => other.clone(),
+                _ if top.contains(":4333") => "pub.example:4333".into(),
+                _ => format!("pub.example:{}", second.address().port()),
+            };
+            let both = |urls: [&str; 2]| json!(urls);
+            if more.contains("no_advertise") {
+                assert_eq!(
+                    (told(first), told(second)),
+                    (Value::Null, Value::Null),
+                    "{mix:?}"
+                );
+            } else {
+                assert_eq!(
+                    (told(first), told(second)),
+                    (both([&own, &advertised]), both([&advertised, &own])),
+                    "{mix:?} {top}"
+                );
+            }
+            // What it says of itself to other servers.
+            let mut peer = Peer::dial(second, "F");
+            let info = &peer.info;
+            let host = if top.is_empty() {
+                None
+            } else {
+                Some(advertised)
+            };
+            let port = route_port(second);
+            let (shown, ip) = match more.contains("127.0.0.1:1") {
+                true => (1, json!("nats-route://127.0.0.1:1/")),
+                false => (u64::from(port), Value::Null),
+            };
+            assert_eq!(
+                (&info["port"], &info["ip"]),
+                (&json!(shown), &ip),
+                "{mix:?} {info}"
+            );
+            let urls = match more.contains("no_advertise") {
+                true => Value::Null,
+                false => json!([host.unwrap_or(other)]),
+            };
+            assert_eq!(info["connect_urls"], urls, "{mix:?} {top}");
+            peer.connection.finish_sending();
+        }
+    }
+}
+
+/// A bare peer of ours: another server of the cluster, without a pool.
+struct Peer {
+    connection: Connection,
+    /// What the server says of itself.
+    info: Value,
+}
+
+impl Peer {
+    /// Dials a server, and becomes a part of its cluster.
+    fn dial(server: &Server, id: &str) -> Peer {
+        let address = ([127, 0, 0, 1], route_port(server)).into();
+        let mut connection = Connection::open(address).expect("a connection");
+        let info = connection.expect_info();
+        let hello = format!(
+            "CONNECT {{\"verbose\":false,\"echo\":true,\"headers\":true,\"name\":\"{id}\",\"cluster\":\"C1\"}}\r\nINFO {{\"server_id\":\"{id}\",\"server_name\":\"{id}\",\"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"cluster\":\"C1\"}}\r\nPING\r\n"
+        );
+        connection.send(hello.as_bytes());
+        let mut peer = Peer { connection, info };
+        peer.settle();
+        peer
+    }
+
+    /// Waits until all that it has sent is done, and passes over what comes meanwhile.
+    fn settle(&mut self) {
+        self.connection.send(b"PING\r\n");
+        while self.connection.expect_line() != b"PONG\r\n" {}
+    }
+
+    /// The next line that is not about interest, nor a PING or a PONG.
+    fn next_line(&mut self) -> String {
+        loop {
+            let line = String::from_utf8(self.connection.expect_line()).expect("UTF-8");
+            let is_other = ["RS", "PING", "PONG", "INFO"]
+                .iter()
+                .all(|it| !line.starts_with(it));
+            if is_other {
+                return line;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_for_a_group_that_has_left_goes_to_another_member_once() {
+    for mix in MIXES {
+        let Some(servers) = cluster(&mix, "", "") else {
+            continue;
+        };
+        let [first, second] = servers.as_slice() else {
+            unreachable!("two servers")
+        };
+        let mut peer = Peer::dial(first, "F");
+        let mut gone = plain_client(first);
+        gone.send(b"SUB work q 1\r\n");
+        gone.ping();
+        let mut member = plain_client(second);
+        member.send(b"SUB work q 1\r\n");
+        member.ping();
+        expect_interest(first, "work", 1);
+        gone.send(b"UNSUB 1\r\n");
+        gone.ping();
+        // The peer has not taken notice yet.
+        peer.connection.send(b"RMSG $G work | q 1\r\n1\r\n");
+        member.expect(b"MSG work 1 1\r\n1\r\n");
+        member.send(b"UNSUB 1\r\n");
+        member.ping();
+        expect_interest(first, "work", 0);
+        // Nobody at all: it is dropped, and the route stays.
+        peer.connection.send(b"RMSG $G work | q 1\r\n2\r\n");
+        peer.settle();
+        // The peer itself: it may come back, once.
+        peer.connection
+            .send(b"RS+ $G work q 1\r\nRMSG $G work | q 1\r\n3\r\n");
+        assert_eq!(peer.next_line(), "RMSG $G work | q 1\r\n");
+        peer.connection.expect(b"3\r\n");
+        peer.settle();
+        let mut publisher = plain_client(first);
+        publisher.send(b"SUB done 1\r\nPUB work 1\r\n4\r\n");
+        publisher.ping();
+        assert_eq!(peer.next_line(), "RMSG $G work | q 1\r\n");
+        peer.connection.expect(b"4\r\n");
+        peer.settle();
+    }
+}
+
+/// Accounts enough to fall to every place of a pool.
+const ACCOUNTS: usize = 12;
+
+fn accounts() -> String {
+    let account = |at: usize| format!("A{at} {{ users: [{{user: u{at}, password: p}}] }}");
+    let accounts: Vec<String> = (0..ACCOUNTS).map(account).collect();
+    format!("accounts {{ {} }}", accounts.join(", "))
+}
+
+#[test]
+fn pools_of_different_sizes_carry_every_account_both_ways() {
+    let accounts = accounts();
+    for mix in MIXES {
+        for sizes in [[3, 3], [5, 3], [3, 5], [1, 3], [3, 1], [-1, 3], [3, -1]] {
+            let more = sizes.map(|size| format!("pool_size: {size}"));
+            let Some(first) = node(mix[0], "n0", None, &accounts, &more[0]) else {
+                continue;
+            };
+            let seed = Some(route_port(&first));
+            let Some(second) = node(mix[1], "n1", seed, &accounts, &more[1]) else {
+                continue;
+            };
+            let servers = [first, second];
+            let routes = match sizes {
+                [-1, _] | [_, -1] => 1,
+                [one, other] => i64::from(one.max(other)) + 1,
+            };
+            for server in &servers {
+                let is_complete = || (routez(server, "")["num_routes"] == routes).then_some(());
+                let what = format!("{mix:?} {sizes:?}");
+                expect(&what, is_complete, || routez(server, "").to_string());
+            }
+            let user = |server: &Server, at: usize| {
+                let mut client = server.client(&format!(",\"user\":\"u{at}\",\"pass\":\"p\""));
+                client.ping();
+                client
+            };
+            let mut subscribers = Vec::new();
+            for at in 0..ACCOUNTS {
+                for (here, server) in servers.iter().enumerate() {
+                    let mut subscriber = user(server, at);
+                    subscriber.send(format!("SUB to.{here} 1\r\n").as_bytes());
+                    subscriber.ping();
+                    subscribers.push((at, here, subscriber));
+                }
+            }
+            expect_interest(&servers[0], "to.1", ACCOUNTS);
+            expect_interest(&servers[1], "to.0", ACCOUNTS);
+            for (at, here, subscriber) in &mut subscribers {
+                let mut publisher = user(&servers[1 - *here], *at);
+                publisher.send(format!("PUB to.{here} 2\r\n{at:02}\r\n").as_bytes());
+                subscriber.expect(format!("MSG to.{here} 1 2\r\n{at:02}\r\n").as_bytes());
+            }
+            for (_, _, subscriber) in &mut subscribers {
+                subscriber.ping();
+            }
+        }
+    }
+}
