@@ -108,6 +108,9 @@ fn a_wrong_password_is_told_on_both_sides() {
         let Some(first) = node(mix[0], "n0", None, "", login) else {
             continue;
         };
+        if mix[1].path().is_none() {
+            continue;
+        }
         let seed = Some(route_port(&first));
         for url in ["", "u:wrong@", "x:p@"] {
             let stranger = Node {
