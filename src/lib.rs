@@ -4,7 +4,7 @@
 //! reference server: the same protocol, configuration language, command line and monitoring.
 //!
 //! Layers, each using only those before it: plain values (`subject`, `limits`, `clock`, `rng`, `id`, `stats`, `log`);
-//! bytes and grammar (`proto`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`), and what pages show of it (`monitor`);
+//! bytes and grammar (`proto`, `s2`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`), and what pages show of it (`monitor`);
 //! sockets and threads (`net`); life cycle (`server`, `cli`).
 //!
 //! A server in process:
@@ -41,6 +41,7 @@ pub mod nkey;
 pub mod notify;
 pub mod proto;
 pub mod rng;
+pub mod s2;
 pub mod server;
 pub mod session;
 pub mod stats;

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "log",
         "cause",
     ],
-    &["proto", "sublist", "config"],
+    &["proto", "s2", "sublist", "config"],
     &["session", "broker"],
     &["engine", "monitor"],
     &["net"],
@@ -35,6 +35,7 @@ const STRANGERS: &[(&str, &str)] = &[("session", "broker")];
 const SANS_IO: &[&str] = &[
     "certificate",
     "proto",
+    "s2",
     "subject",
     "sublist",
     "session",
