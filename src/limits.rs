@@ -51,6 +51,14 @@ pub const ROUTE_INTEREST_MAX: usize = 16 * 1024 * 1024;
 pub const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Connections to each other server of a cluster.
 pub const ROUTE_POOL_SIZE: u32 = 3;
+/// Round-trip times of a route up to which it is not compressed, a little, and more, where that goes by them.
+pub const COMPRESSION_RTTS: [Duration; 3] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+];
+/// How many such times there can be.
+pub const COMPRESSION_RTTS_MAX: usize = 4;
 /// Every how many failed first attempts to dial a server are logged as errors.
 pub const CONNECT_ERROR_REPORTS: u32 = 3600;
 /// Every how many failed attempts to dial one again are.

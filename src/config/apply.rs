@@ -385,7 +385,7 @@ fn compression(report: &mut Report, entry: &Entry) -> Option<Compression> {
             let known = CompressionMode::NAMES
                 .iter()
                 .find(|(name, _)| text.eq_ignore_ascii_case(name));
-            if known.is_none() {
+            if known.is_none() && !text.is_empty() {
                 report.error(
                     &entry.at,
                     format!("unsupported compression mode \"{text}\""),
@@ -394,30 +394,69 @@ fn compression(report: &mut Report, entry: &Entry) -> Option<Compression> {
             known.map(|(_, mode)| *mode)
         }
     };
-    let Data::Map(map) = &entry.value.data else {
-        return mode(report, entry).map(|mode| Compression {
-            mode,
-            ..Compression::default()
-        });
-    };
     let mut compression = Compression::default();
+    let Data::Map(map) = &entry.value.data else {
+        set(&mut compression.mode, mode(report, entry));
+        return Some(compression);
+    };
+    let mut given = None;
     report.each(Block::Compression, map, |report, name, entry| match name {
         "mode" => set(&mut compression.mode, mode(report, entry)),
-        _ => {
-            for (text, at) in report.text_or_texts(entry).unwrap_or_default() {
-                match super::duration::parse(text) {
-                    Ok(value) if !value.is_negative => {
-                        compression.rtt_thresholds.push(value.length)
-                    }
-                    _ => report.error(
-                        at,
-                        format!("error parsing rtt_thresholds: invalid duration \"{text}\""),
-                    ),
-                }
+        _ => given = rtt_thresholds(report, entry).map(|times| (times, &entry.at)),
+    });
+    if let Some((times, at)) = given {
+        compression.rtt_thresholds = times;
+        if compression.mode == CompressionMode::Auto {
+            if let Err(flaw) = settle(&mut compression.rtt_thresholds) {
+                report.error(at, flaw);
             }
         }
-    });
+    }
     Some(compression)
+}
+
+/// Times of which negative ones are zero.
+fn rtt_thresholds(report: &mut Report, entry: &Entry) -> Option<Vec<Duration>> {
+    let mut times = Vec::new();
+    for (text, at) in report.text_or_texts(entry)? {
+        match super::duration::parse(text) {
+            Ok(value) if value.is_negative => times.push(Duration::ZERO),
+            Ok(value) => times.push(value.length),
+            Err(reason) => {
+                let what = &entry.key;
+                report.error(at, format!("error parsing {what}: {reason}"));
+            }
+        }
+    }
+    Some(times)
+}
+
+/// Leaves zeros at the end away. None at all stands for the usual ones.
+fn settle(times: &mut Vec<Duration>) -> Result<(), String> {
+    if times.is_empty() {
+        *times = limits::COMPRESSION_RTTS.to_vec();
+        return Ok(());
+    }
+    let above = times.iter().filter(|it| !it.is_zero());
+    if !above.is_sorted() {
+        let shown: Vec<String> = times.iter().map(|it| format!("{it:?}")).collect();
+        let shown = shown.join(" ");
+        return Err(format!(
+            "RTT threshold values [{shown}] should be in ascending order"
+        ));
+    }
+    let last = times.iter().rposition(|it| !it.is_zero());
+    times.truncate(last.map_or(0, |at| at + 1));
+    match times.len() {
+        0 => Err("compression mode s2_auto requires at least one RTT threshold".into()),
+        1..=limits::COMPRESSION_RTTS_MAX => Ok(()),
+        count => {
+            let max = limits::COMPRESSION_RTTS_MAX;
+            Err(format!(
+                "compression mode s2_auto should have no more than {max} RTT thresholds: {count}"
+            ))
+        }
+    }
 }
 
 fn write_timeout(report: &mut Report, entry: &Entry) -> Option<WriteTimeout> {

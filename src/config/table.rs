@@ -266,7 +266,7 @@ pub const OPTIONS: &[Known] = &[
     row(Cluster, "write_deadline", &[], Supported, LIVE, "time a route may take nothing"),
     row(Cluster, "write_timeout", &[], Supported, LIVE, "what happens then"),
     row(Compression, "mode", &[], Supported, LIVE, "how much, and who decides"),
-    row(Compression, "rtt_thresholds", &[], Supported, LIVE, "round-trip times for the levels of s2_auto"),
+    row(Compression, "rtt_thresholds", &["thresholds", "rtts", "rtt"], Supported, LIVE, "round-trip times for the levels of s2_auto"),
 
     row(Account, "users", &[], Supported, LIVE, "who belongs to it"),
     row(Account, "nkey", &[], Supported, LIVE, "its public key"),

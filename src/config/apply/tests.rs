@@ -463,6 +463,26 @@ fn clusters_have_their_own_rules() {
         compression.rtt_thresholds,
         [Duration::from_millis(10), Duration::from_millis(50)]
     );
+    let millis = |text: &str| {
+        let times = cluster(&format!("compression {{{text}}}")).compression;
+        let times = times.rtt_thresholds.iter();
+        times.map(Duration::as_millis).collect::<Vec<_>>()
+    };
+    assert_eq!(millis("mode: fast"), [10, 50, 100]);
+    assert_eq!(millis("mode: auto, rtts: []"), [10, 50, 100]);
+    assert_eq!(millis("mode: auto, rtt: [0s, -1s, 20ms, 0s]"), [0, 0, 20]);
+    assert_eq!(
+        millis("mode: auto, rtt: [1ms, 0s, 1ms, 2ms, 0s]"),
+        [1, 0, 1, 2]
+    );
+    for (name, mode) in CompressionMode::NAMES {
+        let found = cluster(&format!("compression: \"{name}\""))
+            .compression
+            .mode;
+        assert_eq!(found, mode, "{name}");
+    }
+    assert_eq!(CompressionMode::NotSupported.name(), "not supported");
+    assert_eq!(CompressionMode::Better.name(), "s2_better");
     assert_eq!(
         cluster("ping_interval: \"1m\"").ping_interval,
         Some(Duration::from_secs(30))
@@ -496,6 +516,26 @@ fn clusters_have_their_own_rules() {
         (
             "compression: foo",
             "1:9: unsupported compression mode \"foo\"",
+        ),
+        (
+            "compression: s2_uncompressed",
+            "1:9: unsupported compression mode \"s2_uncompressed\"",
+        ),
+        (
+            "compression {mode: auto, rtt: [10ms, 5ms]}",
+            "1:34: RTT threshold values [10ms 5ms] should be in ascending order",
+        ),
+        (
+            "compression {rtt: [0s, 0s], mode: auto}",
+            "1:22: compression mode s2_auto requires at least one RTT threshold",
+        ),
+        (
+            "compression {mode: auto, rtt: [1ms, 1ms, 1ms, 1ms, 1ms]}",
+            "1:34: compression mode s2_auto should have no more than 4 RTT thresholds: 5",
+        ),
+        (
+            "compression {mode: auto, rtt: [x]}",
+            "1:40: error parsing rtt: time: invalid duration \"x\"",
         ),
         (
             "authorization {token: a}",

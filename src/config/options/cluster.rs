@@ -105,7 +105,8 @@ pub enum WriteTimeout {
 pub struct Compression {
     /// How much, and who decides.
     pub mode: CompressionMode,
-    /// Round-trip times from which [`CompressionMode::Auto`] uses the next stronger level.
+    /// Round-trip times up to which [`CompressionMode::Auto`] uses one level after the other: not compressed, fast, better
+    /// and best. Zero leaves a level out. They ascend otherwise, and the last one is not zero.
     pub rtt_thresholds: Vec<Duration>,
 }
 
@@ -113,7 +114,7 @@ impl Default for Compression {
     fn default() -> Self {
         Compression {
             mode: CompressionMode::Accept,
-            rtt_thresholds: Vec::new(),
+            rtt_thresholds: limits::COMPRESSION_RTTS.to_vec(),
         }
     }
 }
@@ -131,20 +132,23 @@ pub enum CompressionMode {
     Better,
     /// Fast.
     Fast,
+    /// As a server of old times: nothing is said about it.
+    NotSupported,
     /// Never.
     Off,
 }
 
 impl CompressionMode {
-    /// Every spelling, the reference server's own names first.
-    pub const NAMES: [(&'static str, CompressionMode); 16] = [
+    /// Every spelling; the first one of each mode is what INFO says.
+    pub const NAMES: [(&'static str, CompressionMode); 17] = [
         ("off", CompressionMode::Off),
         ("accept", CompressionMode::Accept),
-        ("on", CompressionMode::Fast),
         ("s2_auto", CompressionMode::Auto),
         ("s2_fast", CompressionMode::Fast),
         ("s2_better", CompressionMode::Better),
         ("s2_best", CompressionMode::Best),
+        ("not supported", CompressionMode::NotSupported),
+        ("on", CompressionMode::Fast),
         ("disabled", CompressionMode::Off),
         ("false", CompressionMode::Off),
         ("fast", CompressionMode::Fast),
@@ -153,8 +157,15 @@ impl CompressionMode {
         ("auto", CompressionMode::Auto),
         ("enabled", CompressionMode::Fast),
         ("true", CompressionMode::Fast),
-        ("s2_off", CompressionMode::Off),
+        ("not_supported", CompressionMode::NotSupported),
     ];
+
+    /// As INFO and monitoring have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let mut names = CompressionMode::NAMES.iter();
+        names.find(|it| it.1 == self).map_or("off", |it| it.0)
+    }
 }
 
 /// A server to dial: `nats-route://user:password@host:port`. Shows itself without the user and password.
