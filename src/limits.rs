@@ -59,6 +59,8 @@ pub const COMPRESSION_RTTS: [Duration; 3] = [
 ];
 /// How many such times there can be.
 pub const COMPRESSION_RTTS_MAX: usize = 4;
+/// Bytes of a compressed route that are written at once, but for the rest of the chunk that makes it more.
+pub const COMPRESSED_WRITE_BYTES: usize = 64 * 1024;
 /// Every how many failed first attempts to dial a server are logged as errors.
 pub const CONNECT_ERROR_REPORTS: u32 = 3600;
 /// Every how many failed attempts to dial one again are.

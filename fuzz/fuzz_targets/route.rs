@@ -74,6 +74,11 @@ fuzz_target!(|input: &[u8]| {
                     Peer::Route(route) => engine.admit(route, &context, &mut Checker),
                     Peer::Client(_) => unreachable!("clients do not introduce themselves"),
                 },
+                // As if nothing were compressed.
+                End::Compress => match current {
+                    Peer::Route(route) => engine.greet_compressed(route, &mut Checker),
+                    Peer::Client(_) => unreachable!("clients do not compress"),
+                },
                 End::Close(_) => {
                     engine.part(current);
                     peers[at] = (peer(at), Vec::new());

@@ -174,7 +174,7 @@ impl World {
                 }
                 End::Pause => assert!(fed.consumed > 0, "a pause comes with progress"),
                 End::Verify => unreachable!("no password is a hash here"),
-                End::Wait => unreachable!("no peer is a server here"),
+                End::Wait | End::Compress => unreachable!("no peer is a server here"),
                 End::Close(_) => return self.leave(worker, conn),
             }
         }

@@ -180,6 +180,8 @@ pub enum End {
     Verify,
     /// Whether the other server is [admitted](Engine::admit) is decided elsewhere. Feed nothing before.
     Wait,
+    /// From here on, what comes and goes is compressed. [Say hello](Engine::greet_compressed) again, and feed on.
+    Compress,
     /// The connection must end.
     Close(CloseReason),
 }

@@ -61,6 +61,13 @@ impl Engine {
         Fed { consumed, end }
     }
 
+    /// Tells another server who this one is, now that all that is sent to it is compressed.
+    pub fn greet_compressed(&mut self, peer: &RoutePeer, sink: &mut impl Sink) {
+        peer.session
+            .greet_compressed(&self.facts, &mut self.answers);
+        self.answer_route(peer.conn, sink);
+    }
+
     /// Makes another server part of the cluster: from now on it knows what this one is interested in, and hears of changes.
     pub fn admit(&mut self, peer: &mut RoutePeer, context: &Context<'_>, sink: &mut impl Sink) {
         let facts = Arc::clone(&self.facts);
@@ -182,6 +189,7 @@ impl Engine {
         match action.map_err(End::Close)? {
             RouteAction::Nothing | RouteAction::Message(_) => {}
             RouteAction::Verify => return Err(End::Verify),
+            RouteAction::Compress => return Err(End::Compress),
             RouteAction::Report(event) => {
                 let must_wait = matches!(event, RouteEvent::Introduced(_));
                 sink.on_route_event(peer.conn, event);

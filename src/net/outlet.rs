@@ -18,7 +18,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::mailbox::Origin;
-use super::transport::Transport;
+use super::transport::{Scratch, Transport};
 use crate::limits;
 use crate::monitor::Tick;
 use crate::proto::encode::Message;
@@ -33,8 +33,8 @@ pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
     /// Buffers of the usual size, or more, that outlets have.
     lent: usize,
-    /// Where sessions put what they have encrypted, for the moment until it is written.
-    scratch: Vec<u8>,
+    /// Where transports put what they have made of bytes, for the moment until it is written.
+    scratch: Scratch,
     /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
     pub(super) pending: usize,
     /// What was delivered.
@@ -78,7 +78,7 @@ impl Pool {
     /// Frees what is kept for next time.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
-        self.scratch = Vec::new();
+        self.scratch.trim();
     }
 }
 
@@ -397,10 +397,10 @@ impl Outlet {
         socket.write_vectored(slices.get(..count).unwrap_or_default())
     }
 
-    /// As `write_once`, through a session.
+    /// As `write_once`, encrypted or compressed.
     fn write_encrypted(&mut self, pool: &mut Pool) -> io::Result<usize> {
         if self.pending == 0 {
-            return self.transport.flush().map(|()| 0);
+            return self.transport.flush(&mut pool.scratch).map(|()| 0);
         }
         let runs = runs(&self.chunks, &self.tail, self.sent);
         self.transport.write(runs, &mut pool.scratch)

@@ -27,6 +27,7 @@ use crate::proto::encode::Message;
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::route::{self, RouteFrame};
+use crate::s2::Level;
 use crate::session::{Client, CloseReason, Route, RouteEvent, Violation};
 
 /// See the module's documentation.
@@ -117,6 +118,13 @@ impl Outlets {
         self.slots.get_mut(conn as usize)?.as_mut()
     }
 
+    /// Compresses what goes to another server like this from now on, if it is compressed.
+    pub(super) fn set_level(&mut self, conn: u32, level: Level) {
+        if let Some(outlet) = self.get(conn) {
+            outlet.transport.set_level(level);
+        }
+    }
+
     /// Memory that all queues take.
     pub(super) fn memory(&self) -> usize {
         self.slots.iter().flatten().map(Outlet::memory).sum()
@@ -163,6 +171,11 @@ impl Outlets {
             mailbox.trim();
         }
         self.pool.trim();
+        for outlet in self.slots.iter_mut().flatten() {
+            if outlet.label.is_route {
+                outlet.transport.trim();
+            }
+        }
         self.doomed = Vec::new();
         self.blocked = Vec::new();
         self.resumed = Vec::new();

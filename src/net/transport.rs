@@ -18,6 +18,8 @@
 //!   costs up to milliseconds: do few of them a turn. Its time limit is the caller's to keep.
 //! - Then `read` and [`write`](Transport::write) are as those of a socket, with edge-triggered events. While
 //!   [`wants_write`](Transport::wants_write), bytes that count as written wait for the socket.
+//! - What another server sends and gets may be compressed besides, below that and above TLS:
+//!   [`compress`](Transport::compress) says from where on.
 //! - [`finish`](Transport::finish) ends what we send: after `close_notify`, if there is a session. What the peer sends on
 //!   can be [drained](Transport::drain).
 
@@ -26,8 +28,13 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+mod compressed;
+
 pub(super) use super::tls::Inflow;
 use super::tls::{Session, TlsClient, TlsServer};
+use crate::s2::Level;
+use compressed::Compressed;
+pub(super) use compressed::Workbench;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -35,6 +42,23 @@ pub(super) struct Transport {
     socket: TcpStream,
     /// Boxed: a plain connection pays one pointer for it.
     tls: Option<Box<Session>>,
+    /// The same.
+    compressed: Option<Box<Compressed>>,
+}
+
+/// Where a worker puts what it encrypts and compresses, for the moment until it is written.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    records: Vec<u8>,
+    bench: Workbench,
+}
+
+impl Scratch {
+    /// Frees what is kept for next time.
+    pub(super) fn trim(&mut self) {
+        self.records = Vec::new();
+        self.bench.trim();
+    }
 }
 
 impl Transport {
@@ -43,7 +67,11 @@ impl Transport {
 
     /// A transport without TLS.
     pub(super) fn plain(socket: TcpStream) -> Self {
-        Transport { socket, tls: None }
+        Transport {
+            socket,
+            tls: None,
+            compressed: None,
+        }
     }
 
     /// The socket, to be registered and asked. Reading from it or writing to it would break a session.
@@ -74,6 +102,28 @@ impl Transport {
         Ok(())
     }
 
+    /// Compresses what is written after the next `queued` bytes; what is read is undone, beginning with `read`, which was
+    /// read already.
+    pub(super) fn compress(&mut self, level: Level, queued: usize, read: &[u8]) {
+        let mut compressed = Box::new(Compressed::new(level, queued));
+        compressed.push(read);
+        self.compressed = Some(compressed);
+    }
+
+    /// Compresses like this from now on, if it compresses.
+    pub(super) fn set_level(&mut self, level: Level) {
+        if let Some(compressed) = &mut self.compressed {
+            compressed.set_level(level);
+        }
+    }
+
+    /// Frees what is kept for next time.
+    pub(super) fn trim(&mut self) {
+        if let Some(compressed) = &mut self.compressed {
+            compressed.trim();
+        }
+    }
+
     /// The TLS session, to be asked what was agreed on.
     pub(super) fn session(&self) -> Option<&Session> {
         self.tls.as_deref()
@@ -88,12 +138,15 @@ impl Transport {
     /// Whether bytes that count as written wait for the socket.
     #[inline]
     pub(super) fn wants_write(&self) -> bool {
+        let compressed = self.compressed.as_ref();
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+            || compressed.is_some_and(|it| it.wants_write())
     }
 
-    /// Memory beside the transport itself: what a session keeps because the socket or the peer is slow.
+    /// Memory beside the transport itself: what a session and compression keep because the socket or the peer is slow.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.tls.as_ref().map_or(0, |tls| tls.kept_bytes())
+        let compressed = self.compressed.as_ref().map_or(0, |it| it.kept_bytes());
+        compressed + self.tls.as_ref().map_or(0, |tls| tls.kept_bytes())
     }
 
     /// Reads once, at most `most` bytes off the socket, and gives what they say at the front of `buf`.
@@ -103,8 +156,42 @@ impl Transport {
     /// # Errors
     ///
     /// Those of the socket, `WouldBlock` among them; `InvalidData` for a peer that does not keep to TLS or is not who
-    /// it should be (the alert for it is on its way), `UnexpectedEof` for one that leaves during the handshake.
+    /// it should be (the alert for it is on its way), or to compression, and then an [`S2Error`](crate::s2::S2Error) is in
+    /// it; `UnexpectedEof` for one that leaves during the handshake.
     pub(super) fn read(&mut self, buf: &mut [u8], most: usize) -> io::Result<Inflow> {
+        if self.compressed.is_some() {
+            return self.read_compressed(buf, most);
+        }
+        self.read_wire(buf, most)
+    }
+
+    /// As [`Transport::read`]: reads when there is nothing else to give, and at most `most` bytes of what that says.
+    fn read_compressed(&mut self, buf: &mut [u8], most: usize) -> io::Result<Inflow> {
+        let mut may_have_more = true;
+        if self.compressed.as_ref().is_none_or(|it| it.is_starved()) {
+            match self.read_wire(buf, most)? {
+                Inflow::End => return Ok(Inflow::End),
+                Inflow::Bytes { len, more } => {
+                    may_have_more = more;
+                    if let Some(compressed) = &mut self.compressed {
+                        compressed.push(buf.get(..len).unwrap_or_default());
+                    }
+                }
+            }
+        }
+        let Some(compressed) = &mut self.compressed else {
+            return Ok(Inflow::End);
+        };
+        let room = buf.len().min(most);
+        let len = compressed.take(buf.get_mut(..room).unwrap_or_default())?;
+        Ok(Inflow::Bytes {
+            len,
+            more: may_have_more || !compressed.is_starved(),
+        })
+    }
+
+    /// As [`Transport::read`], of what is compressed if anything is.
+    fn read_wire(&mut self, buf: &mut [u8], most: usize) -> io::Result<Inflow> {
         if let Some(tls) = &mut self.tls {
             return tls.read(&mut &self.socket, buf, most);
         }
@@ -131,7 +218,7 @@ impl Transport {
         buf: &mut [u8],
     ) -> io::Result<Inflow> {
         let before = into.len();
-        if self.tls.is_none() {
+        if self.plain_socket().is_some() {
             (&self.socket).take(len as u64).read_to_end(into)?;
         }
         while into.len() - before < len {
@@ -146,10 +233,10 @@ impl Transport {
         Ok(Inflow::Bytes { len, more: true })
     }
 
-    /// The socket to write to, several runs at once, if what is written need not be encrypted first.
+    /// The socket to write to, several runs at once, if what is written need not be encrypted or compressed first.
     #[inline]
     pub(super) fn plain_socket(&self) -> Option<&TcpStream> {
-        if self.tls.is_none() {
+        if self.tls.is_none() && self.compressed.is_none() {
             Some(&self.socket)
         } else {
             None
@@ -165,14 +252,19 @@ impl Transport {
     pub(super) fn write<'a>(
         &mut self,
         runs: impl Iterator<Item = &'a [u8]>,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) -> io::Result<usize> {
-        match &mut self.tls {
-            Some(tls) => tls.write(&mut &self.socket, runs, scratch),
-            None => {
+        let Scratch { records, bench } = scratch;
+        let (mut socket, tls) = (&self.socket, &mut self.tls);
+        match (&mut self.compressed, tls) {
+            (Some(compressed), tls) => compressed.write(runs, bench, |wire| match tls {
+                Some(tls) => tls.write(&mut socket, std::iter::once(wire), records),
+                None => socket.write(wire),
+            }),
+            (None, Some(tls)) => tls.write(&mut socket, runs, records),
+            (None, None) => {
                 let mut runs = runs.filter(|run| !run.is_empty());
-                let first = runs.next().unwrap_or_default();
-                (&self.socket).write(first)
+                socket.write(runs.next().unwrap_or_default())
             }
         }
     }
@@ -182,7 +274,14 @@ impl Transport {
     /// # Errors
     ///
     /// `WouldBlock` if some of it still does; else those of the socket.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self, scratch: &mut Scratch) -> io::Result<()> {
+        if let Some(compressed) = &mut self.compressed {
+            let (mut socket, tls) = (&self.socket, &mut self.tls);
+            compressed.flush(|wire| match tls {
+                Some(tls) => tls.write(&mut socket, std::iter::once(wire), &mut scratch.records),
+                None => socket.write(wire),
+            })?;
+        }
         match &mut self.tls {
             Some(tls) => tls.flush(&mut &self.socket),
             None => Ok(()),

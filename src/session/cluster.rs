@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::options::SubjectRules;
+use crate::config::options::{Compression, SubjectRules};
 use crate::proto::info::ServerInfo;
 use crate::proto::route::{RouteInfo, SubjectLists};
 use crate::subject;
@@ -12,6 +12,8 @@ use crate::subject;
 pub struct ClusterFacts {
     /// What INFO says on every route.
     pub info: RouteInfo,
+    /// How this server compresses routes.
+    pub compression: Compression,
     /// Accounts that have connections of their own to the other servers.
     pub pinned: Vec<String>,
     /// Subjects taken in from other servers.

@@ -8,6 +8,15 @@
 //!            interest ▶                  interest ▶   ◀ PONG   answered
 //! ```
 //!
+//! Where both want to compress, they say so first, and begin anew behind that:
+//!
+//! ```text
+//! accepted:  ◀ INFO            dialled:  ◀ INFO
+//!            from here on all is compressed, both ways
+//!            INFO ▶                      INFO ▶ not compressed yet
+//!            ◀ INFO   introduced         ◀ INFO       introduced
+//! ```
+//!
 //! Whoever accepts speaks first: both would wait otherwise. Whether a server that has introduced itself is kept is not
 //! decided here: it may be this one, or one that there is a connection to already. Nothing is read from it meanwhile.
 
@@ -19,13 +28,15 @@ use super::action::CloseReason;
 use super::auth::{Challenge, Verdict};
 use super::client::Context;
 use super::cluster::{ClusterFacts, Hello, RouteEvent};
+use super::compression::Agreement;
 use super::keepalive::Keepalive;
 use crate::certificate::Certificate;
-use crate::config::options::{Options, Secret};
+use crate::config::options::{CompressionMode, Options, Secret};
 use crate::limits;
 use crate::log::quote;
 use crate::proto::encode::error_line;
 use crate::proto::route::{RouteConnect, RouteFrame, RouteInfo, RouteLimits, RouteMessage};
+use crate::s2::Level;
 
 /// How this server came to dial another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +93,10 @@ pub struct Route {
     connect: RouteConnect,
     challenge: Option<Box<Challenge>>,
     nonce: Box<str>,
+    /// When it was greeted.
+    greeted: Option<Instant>,
+    /// What was agreed on about compression, once the other server's first INFO has come.
+    agreement: Option<Agreement>,
     /// The certificate that the other server has shown, which has been verified.
     certificate: Option<Box<Certificate>>,
     /// What the other server said of itself.
@@ -103,6 +118,8 @@ pub enum RouteAction<'a> {
     Nothing,
     /// Compute a password's hash; until that is done, nothing more is read.
     Verify,
+    /// Compress from here on, and undo that for what comes; then [say hello](Route::greet_compressed) again.
+    Compress,
     /// Tell whoever looks after the cluster.
     Report(RouteEvent),
     /// Note that someone there is interested; in a group, so many.
@@ -138,6 +155,8 @@ impl Route {
             connect: RouteConnect::default(),
             challenge: None,
             nonce: nonce.into(),
+            greeted: None,
+            agreement: None,
             certificate: None,
             remote: None,
             keepalive: Keepalive::default(),
@@ -153,9 +172,18 @@ impl Route {
     }
 
     /// Appends what this server says first.
-    pub fn greet(&self, facts: &ClusterFacts, out: &mut Vec<u8>) {
+    pub fn greet(&mut self, facts: &ClusterFacts, now: Instant, out: &mut Vec<u8>) {
+        self.greeted = Some(now);
         match &self.side {
-            Side::Accepted => facts.info.encode(Some(&self.nonce), out),
+            Side::Accepted => {
+                let mode = facts.compression.mode;
+                let is_told = mode != CompressionMode::NotSupported;
+                let info = RouteInfo {
+                    compression: is_told.then(|| mode.name().into()),
+                    ..facts.info.clone()
+                };
+                info.encode(Some(&self.nonce), out);
+            }
             Side::Dialled(dial) => {
                 let connect = RouteConnect {
                     name: facts.info.server_id.clone(),
@@ -170,14 +198,32 @@ impl Route {
         }
     }
 
+    /// Appends what this server says first of all that is compressed, after [`RouteAction::Compress`].
+    pub fn greet_compressed(&self, facts: &ClusterFacts, out: &mut Vec<u8>) {
+        if self.side == Side::Accepted {
+            self.info(facts).encode(Some(&self.nonce), out);
+        }
+    }
+
+    /// What this server says of itself when it is known how this connection is compressed.
+    fn info(&self, facts: &ClusterFacts) -> RouteInfo {
+        let told = self.agreement.map(|it| it.told(&facts.compression));
+        RouteInfo {
+            compression: told.map(Into::into),
+            account: match &self.side {
+                Side::Dialled(dial) => dial.account.clone(),
+                Side::Accepted => None,
+            },
+            ..facts.info.clone()
+        }
+    }
+
     /// It is part of the cluster now: appends what this server says then.
     pub fn admit(&mut self, facts: &ClusterFacts, now: Instant, out: &mut Vec<u8>) {
         self.stage = Stage::Admitted;
         if let Side::Dialled(dial) = &self.side {
-            let mut info = facts.info.clone();
-            if let Some(account) = &dial.account {
-                info.account = Some(account.clone());
-            } else if info.pool_size.is_some() {
+            let mut info = self.info(facts);
+            if info.account.is_none() && info.pool_size.is_some() {
                 info.pool_index = Some(dial.pool_index).filter(|&index| index > 0);
             }
             info.gossip_mode = dial.gossip_mode;
@@ -235,6 +281,25 @@ impl Route {
     #[must_use]
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// What was agreed on about compression, once something was.
+    #[must_use]
+    pub fn agreement(&self) -> Option<Agreement> {
+        self.agreement
+    }
+
+    /// How what is sent to it is compressed, if it is.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        self.agreement?.level()
+    }
+
+    /// Goes over to other settings of compression; false if that takes a new connection.
+    pub fn renew_compression(&mut self, facts: &ClusterFacts) -> bool {
+        let rtt = self.rtt.unwrap_or_default();
+        let agreement = self.agreement.as_mut();
+        agreement.is_none_or(|it| it.renew(&facts.compression, rtt))
     }
 
     /// The account that it is for, if it is for one alone.
@@ -322,11 +387,11 @@ impl Route {
         }
         match *frame {
             RouteFrame::Ping => out.extend_from_slice(b"PONG\r\n"),
-            RouteFrame::Pong => return Ok(self.on_pong(context.now)),
+            RouteFrame::Pong => return Ok(self.on_pong(facts, context.now)),
             RouteFrame::Ok | RouteFrame::Account => {}
             RouteFrame::Err(_) => return Err(CloseReason::ParseError),
             RouteFrame::Connect(json) => return self.on_connect(json, context, facts, out),
-            RouteFrame::Info(json) => return self.on_info(json, facts, out),
+            RouteFrame::Info(json) => return self.on_info(json, facts, context.now, out),
             // Before it has introduced itself it has no business in any account.
             _ if self.stage != Stage::Admitted => return Err(CloseReason::ProtocolViolation),
             RouteFrame::Interest {
@@ -361,10 +426,14 @@ impl Route {
         }
     }
 
-    fn on_pong<'a>(&mut self, now: Instant) -> RouteAction<'a> {
+    fn on_pong<'a>(&mut self, facts: &ClusterFacts, now: Instant) -> RouteAction<'a> {
         self.keepalive.pong();
         if let Some(pinged) = self.pinged.take() {
-            self.rtt = Some(now.saturating_duration_since(pinged));
+            let rtt = now.saturating_duration_since(pinged);
+            self.rtt = Some(rtt);
+            if let Some(agreement) = &mut self.agreement {
+                agreement.on_rtt(&facts.compression, rtt);
+            }
         }
         let is_first = self.stage == Stage::Admitted && !self.answered;
         if is_first {
@@ -449,11 +518,12 @@ impl Route {
         &mut self,
         json: &[u8],
         facts: &ClusterFacts,
+        now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<RouteAction<'a>, CloseReason> {
         let info = RouteInfo::parse(json).ok_or(CloseReason::ProtocolViolation)?;
         if self.stage == Stage::AwaitInfo {
-            return self.on_first_info(info, facts, out);
+            return self.on_first_info(info, facts, now, out);
         }
         Ok(self.on_later_info(info, out))
     }
@@ -462,6 +532,7 @@ impl Route {
         &mut self,
         info: RouteInfo,
         facts: &ClusterFacts,
+        now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<RouteAction<'a>, CloseReason> {
         if info.server_id.is_empty() {
@@ -473,10 +544,14 @@ impl Route {
             error_line(&text, out);
             return Err(CloseReason::ProtocolViolation);
         }
-        if let Some(mode) = info.compression.as_deref().filter(|it| !is_compression(it)) {
-            let mode = quote(mode.as_bytes(), Some(limits::LOGGED_NAME_BYTES_MAX));
-            error_line(&format!("unsupported route compression mode {mode}"), out);
-            return Err(CloseReason::ProtocolViolation);
+        if self.agreement.is_none() {
+            self.agree(info.compression.as_deref(), facts, now, out)?;
+            if self.level().is_some() {
+                if is_dialled {
+                    self.info(facts).encode(Some(&self.nonce), out);
+                }
+                return Ok(RouteAction::Compress);
+            }
         }
         // Whoever dialled has said it before, in CONNECT.
         let (cluster, is_dynamic) = match (&info.cluster, is_dialled) {
@@ -500,6 +575,27 @@ impl Route {
                 info,
             },
         ))))
+    }
+
+    /// Agrees with a server whose first INFO says this of compression.
+    fn agree(
+        &mut self,
+        other: Option<&str>,
+        facts: &ClusterFacts,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        // As long as it took it to answer: there was no PING yet.
+        let greeted = self.greeted.unwrap_or(now);
+        let rtt = now.saturating_duration_since(greeted);
+        self.agreement = Agreement::find(&facts.compression, other, rtt);
+        if self.agreement.is_none() {
+            let mode = other.unwrap_or_default().as_bytes();
+            let mode = quote(mode, Some(limits::LOGGED_NAME_BYTES_MAX));
+            error_line(&format!("unsupported route compression mode {mode}"), out);
+            return Err(CloseReason::ProtocolViolation);
+        }
+        Ok(())
     }
 
     fn on_later_info<'a>(&mut self, info: RouteInfo, out: &mut Vec<u8>) -> RouteAction<'a> {
@@ -539,17 +635,6 @@ impl Route {
 fn refuse<T>(reason: CloseReason, out: &mut Vec<u8>) -> Result<T, CloseReason> {
     reason.tell(out);
     Err(reason)
-}
-
-fn is_compression(mode: &str) -> bool {
-    let modes = [
-        "not supported",
-        "off",
-        "accept",
-        "s2_auto",
-        "s2_uncompressed",
-    ];
-    modes.contains(&mode) || ["s2_fast", "s2_better", "s2_best"].contains(&mode)
 }
 
 /// As logs name it.

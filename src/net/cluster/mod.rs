@@ -637,6 +637,7 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
             pool_size: cluster.pool_size,
             ..RouteInfo::own()
         },
+        compression: cluster.compression.clone(),
         pinned,
         import,
         export,

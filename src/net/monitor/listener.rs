@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use super::FIRST_TOKEN;
 use crate::net::tls::TlsServer;
-use crate::net::transport::{Inflow, Transport};
+use crate::net::transport::{Inflow, Scratch, Transport};
 
 /// All places where the monitoring port listens.
 #[derive(Debug, Default)]
@@ -211,7 +211,7 @@ impl Stream {
     /// Writes once.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Stream::Tcp(transport) => transport.write([bytes].into_iter(), &mut Vec::new()),
+            Stream::Tcp(transport) => transport.write([bytes].into_iter(), &mut Scratch::default()),
             Stream::Unix(stream) => stream.write(bytes),
         }
     }
@@ -219,7 +219,7 @@ impl Stream {
     /// Writes what waits for the socket.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
-            Stream::Tcp(transport) => transport.flush(),
+            Stream::Tcp(transport) => transport.flush(&mut Scratch::default()),
             Stream::Unix(_) => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::*;
 use crate::config::options::{CertFiles, TlsConfig};
 use crate::net::tls::Listening;
+use crate::s2::{Encoder, Packer};
 
 /// Two ends of a connection, neither of which blocks.
 fn pair() -> (Transport, Transport) {
@@ -69,14 +70,14 @@ fn shake_hands(mut near: Transport, mut far: Transport) -> io::Result<(Transport
 
 /// Sends `bytes` from one end to the other, read and written in turns.
 fn send(from: &mut Transport, to: &mut Transport, bytes: &[u8]) -> Vec<u8> {
-    let (mut scratch, mut buf) = (Vec::new(), vec![0; Transport::READ_BYTES_MIN]);
+    let (mut scratch, mut buf) = (Scratch::default(), vec![0; Transport::READ_BYTES_MIN]);
     let (mut sent, mut got) = (0, Vec::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     while got.len() < bytes.len() {
         // Runs of any size, most of them not that of a record.
         let runs = bytes[sent..].chunks(20_011);
         let written = match bytes.len() - sent {
-            0 => from.flush().map(|()| 0),
+            0 => from.flush(&mut scratch).map(|()| 0),
             _ => from.write(runs, &mut scratch),
         };
         match written {
@@ -129,7 +130,7 @@ fn a_session_ends_with_a_notice_and_takes_no_more() {
     while far.read(&mut buf, usize::MAX).ok() != Some(Inflow::End) {
         assert!(Instant::now() < deadline, "the end does not arrive");
     }
-    let again = near.write([&b"more"[..]].into_iter(), &mut Vec::new());
+    let again = near.write([&b"more"[..]].into_iter(), &mut Scratch::default());
     assert_eq!(again.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(near.read(&mut buf, usize::MAX).unwrap(), Inflow::End);
 }
@@ -139,7 +140,7 @@ fn a_long_read_goes_on_until_it_has_enough() {
     let server = certificate("server");
     let (mut near, mut far) = session(&server, Listening::Clients, &trusting("ca"), "::1").unwrap();
     let bytes = vec![7; 100_000];
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     let (mut sent, mut got) = (0, b"before".to_vec());
     let mut buf = vec![0; Transport::READ_BYTES_MIN];
     while got.len() < bytes.len() + 6 {
@@ -148,7 +149,7 @@ fn a_long_read_goes_on_until_it_has_enough() {
                 .write([&bytes[sent..]].into_iter(), &mut scratch)
                 .unwrap_or(0);
         } else {
-            let _ = far.flush();
+            let _ = far.flush(&mut scratch);
         }
         let missing = bytes.len() + 6 - got.len();
         let _ = near.read_long(&mut got, missing, &mut buf);
@@ -222,7 +223,7 @@ fn plain_bytes_are_no_handshake() {
     far.accept(&server).unwrap();
     near.write(
         [&b"GET / HTTP/1.1\r\n\r\n"[..]].into_iter(),
-        &mut Vec::new(),
+        &mut Scratch::default(),
     )
     .unwrap();
     let mut buf = vec![0; Transport::READ_BYTES_MIN];
@@ -257,4 +258,62 @@ fn certificates_are_judged_by_the_floor_of_the_clock() {
     assert!(why.contains("not valid yet"), "{why}");
     let year_2071 = SystemTime::UNIX_EPOCH + Duration::from_secs(101 * 365 * 86400);
     outcome(Some(year_2071)).unwrap();
+}
+
+/// What servers send each other, as much of it as that.
+fn operations(len: usize) -> Vec<u8> {
+    let one = |number: usize| format!("RMSG $G subject.{} 3\r\nabc\r\n", number * number % 977);
+    let mut bytes: Vec<u8> = (0..len / 20).flat_map(|it| one(it).into_bytes()).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn compressed_bytes_go_both_ways_and_leave_nothing_behind() {
+    let config = (certificate("server"), trusting("ca"));
+    let encrypted = || session(&config.0, Listening::Clients, &config.1, "localhost").unwrap();
+    for (mut near, mut far) in [pair(), encrypted()] {
+        // What was queued before that goes as it is.
+        near.compress(Level::Best, 5, b"");
+        assert_eq!(send(&mut near, &mut far, b"plain"), b"plain");
+        // What was read already when that was agreed on may be compressed.
+        let (mut early, mut encoder) = (Vec::new(), Encoder::default());
+        Packer::new(Level::Fast).pack(b"early", &mut encoder, &mut early);
+        far.compress(Level::Uncompressed, 0, &early);
+        let mut buf = vec![0; Transport::READ_BYTES_MIN];
+        let found = far.read(&mut buf, 100).unwrap();
+        assert_eq!(found, Inflow::Bytes { len: 5, more: true });
+        assert_eq!(&buf[..5], b"early");
+        assert_eq!(send(&mut near, &mut far, b" bird"), b" bird");
+        for level in [Level::Fast, Level::Better, Level::Best, Level::Uncompressed] {
+            near.set_level(level);
+            far.set_level(level);
+            let bytes = operations(3_000_000);
+            assert!(send(&mut far, &mut near, &bytes) == bytes, "{level:?}");
+            assert!(send(&mut near, &mut far, &bytes) == bytes, "{level:?}");
+        }
+        assert_eq!((near.kept_bytes(), far.kept_bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_keep_to_compression_is_told_apart() {
+    let (mut near, mut far) = pair();
+    far.compress(Level::Fast, 0, b"");
+    near.write([&b"PING\r\n"[..]].into_iter(), &mut Scratch::default())
+        .unwrap();
+    let mut buf = vec![0; Transport::READ_BYTES_MIN];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let error = loop {
+        match far.read(&mut buf, usize::MAX) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => break error,
+            _ => assert!(Instant::now() < deadline, "nothing arrives"),
+        }
+    };
+    assert_eq!(error.to_string(), "s2: not a stream of chunks");
+    let flaw = error.get_ref().map(|it| it.is::<crate::s2::S2Error>());
+    assert_eq!(
+        (error.kind(), flaw),
+        (io::ErrorKind::InvalidData, Some(true))
+    );
 }

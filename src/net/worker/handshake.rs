@@ -88,10 +88,11 @@ impl Worker {
 
     /// Sends the INFO that greets a connection.
     pub(super) fn greet(&mut self, conn: u32) {
-        let connection = self.connections.get(conn as usize);
+        let mut connection = self.connections.get_mut(conn as usize);
         let mut greeting = Vec::new();
-        if let Some(route) = connection.and_then(|it| it.peer.as_route()) {
-            route.greet(&self.facts, &mut greeting);
+        let route = connection.as_mut().and_then(|it| it.peer.as_route_mut());
+        if let Some(route) = route {
+            route.greet(&self.facts, self.outlets.now, &mut greeting);
         } else if let Some(session) = connection.and_then(|it| it.peer.as_client()) {
             session.greet(
                 &context(&self.settings, &self.info, self.outlets.now),
@@ -199,7 +200,7 @@ impl Worker {
                 self.open(conn);
                 self.list(conn);
             }
-            Err(error) => self.on_read_error(conn, error.kind()),
+            Err(error) => self.on_read_error(conn, &error),
         }
     }
 
@@ -227,7 +228,7 @@ impl Worker {
             Ok(Inflow::End) => self.fail_handshake(conn, "EOF", false),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
-                    self.on_read_error(conn, error.kind());
+                    self.on_read_error(conn, &error);
                 }
                 _ => {
                     let (why, is_quiet) = tls::describe_failure(&error);

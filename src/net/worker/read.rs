@@ -1,6 +1,6 @@
 //! Reading from connections, one buffer at a time, and pausing to.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use super::handshake::Phase;
 use super::{Worker, context};
 use crate::engine::End;
 use crate::limits;
-use crate::log::{debug, quote, warn};
+use crate::log::{debug, error, quote, warn};
 use crate::net::mailbox::Origin;
 use crate::net::timers::{Deadline, Purpose};
 use crate::net::transport::Inflow;
 use crate::net::verifier::Verifier;
-use crate::session::CloseReason;
+use crate::s2::S2Error;
+use crate::session::{CloseReason, Route};
 
 impl Worker {
     pub(super) fn serve_ready(&mut self) {
@@ -107,7 +108,7 @@ impl Worker {
                     self.feed(conn, buffer.get(..fed).unwrap_or_default());
                 }
             }
-            Err(error) => self.on_read_error(conn, error.kind()),
+            Err(error) => self.on_read_error(conn, &error),
         }
     }
 
@@ -134,15 +135,21 @@ impl Worker {
                 self.feed(conn, &bytes);
             }
             Ok(_) => self.begin_closing(conn, CloseReason::ClientClosed),
-            Err(error) => self.on_read_error(conn, error.kind()),
+            Err(error) => self.on_read_error(conn, &error),
         }
     }
 
-    pub(super) fn on_read_error(&mut self, conn: u32, kind: ErrorKind) {
-        match (kind, self.connections.get_mut(conn as usize)) {
+    pub(super) fn on_read_error(&mut self, conn: u32, error: &io::Error) {
+        match (error.kind(), self.connections.get_mut(conn as usize)) {
             (ErrorKind::WouldBlock, Some(connection)) => connection.readable = false,
             (ErrorKind::Interrupted, _) => self.list(conn),
-            _ => self.begin_closing(conn, CloseReason::ReadError),
+            (_, connection) => {
+                let flaw = error.get_ref().and_then(|it| it.downcast_ref::<S2Error>());
+                if let (Some(flaw), Some(connection)) = (flaw, connection) {
+                    error!(self.shared.log, "{} - {flaw}", connection.peer);
+                }
+                self.begin_closing(conn, CloseReason::ReadError);
+            }
         }
     }
 
@@ -176,6 +183,9 @@ impl Worker {
         connection
             .kept
             .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
+        if let Some(level) = connection.peer.as_route().and_then(Route::level) {
+            outlets.set_level(conn, level);
+        }
         let now = self.shared.moment(self.outlets.now);
         Worker::note_activity(connection, now);
         if !was_connected && connection.peer.is_connected() {
@@ -201,6 +211,7 @@ impl Worker {
                     connection.unfed = !connection.kept.is_empty();
                 }
             }
+            End::Compress => self.compress(conn),
             End::Close(reason) => self.begin_closing(conn, reason),
         }
     }

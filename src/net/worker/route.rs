@@ -12,7 +12,7 @@ use crate::log::{debug, error, info};
 use crate::net::cluster::Happening;
 use crate::net::mailbox::{Arrival, Origin};
 use crate::net::timers::{Deadline, Purpose};
-use crate::session::{Beat, CloseReason, ClusterFacts, Route, Side};
+use crate::session::{Agreement, Beat, CloseReason, ClusterFacts, Route, Side};
 
 impl Worker {
     /// Somebody has come whom nobody will serve.
@@ -86,6 +86,39 @@ impl Worker {
         self.greet(conn);
         self.count_handshake(conn, true);
         self.open(conn);
+    }
+
+    /// Both servers have agreed to compress: what was queued until now goes out as it is, and what was read beyond their
+    /// agreement is compressed already.
+    pub(super) fn compress(&mut self, conn: u32) {
+        let Worker {
+            connections,
+            engine,
+            outlets,
+            ..
+        } = self;
+        let (Some(connection), Some(outlet)) =
+            (connections.get_mut(conn as usize), outlets.get(conn))
+        else {
+            return;
+        };
+        let Peer::Route(route) = &connection.peer else {
+            return;
+        };
+        let Some(level) = route.session.level() else {
+            return;
+        };
+        let read = std::mem::take(&mut connection.kept);
+        outlet.transport.compress(level, outlet.pending(), &read);
+        connection.readable = true;
+        let session = &route.session;
+        let name = session.agreement().map_or("off", Agreement::name);
+        debug!(
+            self.shared.log,
+            "{session} - Compressed from here on: {name}"
+        );
+        engine.greet_compressed(route, outlets);
+        self.list(conn);
     }
 
     /// Another server is part of the cluster now: it hears of this one's interest, and what it has sent meanwhile is read.
@@ -197,8 +230,11 @@ impl Worker {
     /// Goes over to other facts about this server and its cluster.
     pub(super) fn go_by(&mut self, facts: Arc<ClusterFacts>, inform: bool, tell: bool) {
         self.engine.set_facts(Arc::clone(&facts));
-        self.facts = facts;
+        let old = std::mem::replace(&mut self.facts, facts);
         self.renew_info();
+        if old.compression != self.facts.compression {
+            self.renew_compression();
+        }
         if tell {
             let mut line = Vec::new();
             self.facts.info.encode(None, &mut line);
@@ -220,6 +256,21 @@ impl Worker {
         }
         if inform {
             self.inform();
+        }
+    }
+
+    /// Goes over to other settings of compression: at once, or by way of new connections.
+    fn renew_compression(&mut self) {
+        for conn in self.slots() {
+            let connection = self.connections.get_mut(conn as usize);
+            let Some(session) = connection.and_then(|it| it.peer.as_route_mut()) else {
+                continue;
+            };
+            if !session.renew_compression(&self.facts) {
+                self.begin_closing(conn, CloseReason::ClientClosed);
+            } else if let Some(level) = session.level() {
+                self.outlets.set_level(conn, level);
+            }
         }
     }
 

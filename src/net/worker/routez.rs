@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Worker;
 use crate::engine::{Engine, Peer};
 use crate::monitor::snapshot::{RouteSnapshot, SubscriptionSnapshot};
-use crate::session::Side;
+use crate::session::{Agreement, Side};
 
 impl Worker {
     /// The routes of this worker that are part of the cluster, with what the other servers are interested in if that is
@@ -47,10 +47,7 @@ impl Worker {
                 subs: Engine::interest_of(peer),
                 listed: if listed { list() } else { Vec::new() },
                 account: session.account().map(Arc::from),
-                compression: match remote.compression.as_deref() {
-                    None | Some("not supported") => "not supported",
-                    Some(_) => "off",
-                },
+                compression: session.agreement().map_or("off", Agreement::name),
             });
         }
         found

@@ -76,13 +76,15 @@ fn whoever_accepts_speaks_first_and_whoever_dials_connects_at_once() {
     let mut out = Vec::new();
     World::new(Side::Accepted)
         .route
-        .greet(&facts("C1", false), &mut out);
+        .greet(&facts("C1", false), Instant::now(), &mut out);
     let info = String::from_utf8(std::mem::take(&mut out)).unwrap();
     assert!(info.starts_with("INFO {\"server_id\":\"OWN\""));
     assert!(
         info.contains("\"nonce\":\"nonce\",\"cluster\":\"C1\"") && !info.contains("route_pool_idx")
     );
-    World::dialled().route.greet(&facts("C1", true), &mut out);
+    World::dialled()
+        .route
+        .greet(&facts("C1", true), Instant::now(), &mut out);
     let connect = String::from_utf8(out).unwrap();
     let login = r#""user":"u","pass":"p","#;
     assert!(
