@@ -31,7 +31,7 @@ mod table {
     pub(super) fn crc(bytes: &[u8]) -> u32 {
         let tables = TABLES.get_or_init(tables);
         let at = |follow: usize, word: u64, byte: u32| {
-            tables[follow][(word >> (8 * byte)) as u8 as usize]
+            tables[follow][((word >> (8 * byte)) & 0xff) as usize]
         };
         let mut crc = u32::MAX;
         let mut words = bytes.chunks_exact(8);

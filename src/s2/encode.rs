@@ -9,8 +9,8 @@ use super::Level;
 pub(super) const ENCODED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are looked at as one number; what is closer to the end is said as it is.
 const WORD: usize = 8;
-/// The shortest copy that can be.
-const COPY_MIN: usize = 4;
+/// The shortest copy that can be has four bytes.
+const COPY_MIN_BITS: u32 = 32;
 /// Bits of the table's index: of the largest, and of the smallest.
 const TABLE_BITS_MAX: u32 = 14;
 const TABLE_BITS_MIN: u32 = 8;
@@ -209,7 +209,7 @@ impl Search<'_> {
     /// Whether the shortest copy of what `word` begins with could be made from there.
     #[inline]
     fn agrees(&self, from: usize, word: u64) -> bool {
-        (self.word(from) ^ word).trailing_zeros() >= 8 * COPY_MIN as u32
+        (self.word(from) ^ word).trailing_zeros() >= COPY_MIN_BITS
     }
 
     /// How long the bytes at both places are the same.

@@ -5,7 +5,8 @@ const LEVELS: [Level; 4] = [Level::Uncompressed, Level::Fast, Level::Better, Lev
 
 fn random(len: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng::seeded(seed);
-    (0..len).map(|_| rng.below(256) as u8).collect()
+    let byte = |_| u8::try_from(rng.below(256)).unwrap();
+    (0..len).map(byte).collect()
 }
 
 /// What routes carry: operations that resemble each other.
@@ -269,7 +270,7 @@ fn a_chunk_that_says_megabytes_costs_them_once() {
     let mut content = Vec::new();
     decode(&block, &mut content).unwrap();
     assert!(content == vec![b'a'; size] && block.len() < 16);
-    let mut chunk = vec![0, 4 + block.len() as u8, 0, 0];
+    let mut chunk = vec![0, 4 + u8::try_from(block.len()).unwrap(), 0, 0];
     chunk.extend_from_slice(&checksum::masked(&content).to_le_bytes());
     chunk.extend_from_slice(&block);
     let mut unpacker = Unpacker::default();

@@ -261,3 +261,97 @@ fn a_name_that_was_made_up_gives_way_as_soon_as_another_one_is_heard() {
     assert!(answer.contains("cluster name \"A\" does not match \"B\""));
     assert_eq!(reason, Some(CloseReason::ClusterNameConflict));
 }
+
+/// What INFO says of compression.
+fn told(out: &str) -> Option<&str> {
+    let (_, rest) = out.split_once("\"compression\":\"")?;
+    Some(rest.split('"').next().unwrap_or_default())
+}
+
+#[test]
+fn servers_that_compress_say_hello_twice() {
+    let mut world = World::new(Side::Accepted);
+    world.facts.compression.mode = CompressionMode::Better;
+    let mut out = Vec::new();
+    world.route.greet(&world.facts, Instant::now(), &mut out);
+    assert_eq!(told(&String::from_utf8_lossy(&out)), Some("s2_better"));
+    let info = "INFO {\"server_id\":\"X\",\"port\":1,\"compression\":\"accept\"}\r\n";
+    let (said, action, ended) = world.say(&format!("{CONNECT}{info}"));
+    assert_eq!(
+        (said.as_str(), action.as_str(), ended),
+        ("", "Compress", None)
+    );
+    assert_eq!(world.route.level(), Some(Level::Better));
+    assert!(world.route.is_overdue());
+    out.clear();
+    world.route.greet_compressed(&world.facts, &mut out);
+    let again = String::from_utf8(out).unwrap();
+    assert!(again.starts_with("INFO {") && told(&again) == Some("s2_better"));
+    // What it says there decides nothing any more.
+    let info = info.replace("accept", "bogus");
+    assert!(world.say(&info).1.contains("Introduced"));
+
+    let mut world = World::dialled();
+    let info = info.replace("bogus", "s2_best");
+    let (said, action, _) = world.say(&info);
+    assert_eq!(
+        (told(&said), action.as_str()),
+        (Some("s2_best"), "Compress")
+    );
+    assert!(!said.contains("route_pool_idx"), "{said}");
+    let mut out = Vec::new();
+    world.route.greet_compressed(&world.facts, &mut out);
+    assert!(out.is_empty() && world.say(&info).1.contains("Introduced"));
+    world.route.admit(&world.facts, Instant::now(), &mut out);
+    let said = String::from_utf8(out).unwrap();
+    assert!(said.contains("\"route_pool_idx\":2") && told(&said) == Some("s2_best"));
+}
+
+#[test]
+fn servers_of_which_one_does_not_compress_say_so() {
+    for (mode, other, greeting, agreed) in [
+        (CompressionMode::Accept, "\"accept\"", Some("accept"), "off"),
+        (
+            CompressionMode::Accept,
+            "null",
+            Some("accept"),
+            "not supported",
+        ),
+        (CompressionMode::Fast, "\"off\"", Some("s2_fast"), "off"),
+        (CompressionMode::Off, "\"s2_fast\"", Some("off"), "off"),
+        (CompressionMode::Off, "\"bogus\"", Some("off"), "off"),
+        (
+            CompressionMode::NotSupported,
+            "\"s2_fast\"",
+            None,
+            "not supported",
+        ),
+    ] {
+        for mut world in [World::new(Side::Accepted), World::dialled()] {
+            world.facts.compression.mode = mode;
+            let mut out = Vec::new();
+            world.route.greet(&world.facts, Instant::now(), &mut out);
+            let is_accepted = *world.route.side() == Side::Accepted;
+            let said = String::from_utf8(std::mem::take(&mut out)).unwrap();
+            assert_eq!(told(&said), greeting.filter(|_| is_accepted), "{mode:?}");
+            if is_accepted {
+                world.say(CONNECT);
+            }
+            let info = format!("INFO {{\"server_id\":\"X\",\"compression\":{other}}}\r\n");
+            let (_, action, _) = world.say(&info);
+            assert!(action.contains("Introduced"), "{mode:?}: {action}");
+            let agreement = world.route.agreement().map(Agreement::name);
+            assert_eq!(agreement, Some(agreed), "{mode:?} {other}");
+            world.route.admit(&world.facts, Instant::now(), &mut out);
+            let said = String::from_utf8(out).unwrap();
+            assert_eq!(told(&said), Some(agreed).filter(|_| !is_accepted));
+        }
+    }
+    let mut world = World::dialled();
+    let (said, _, ended) = world.say("INFO {\"server_id\":\"X\",\"compression\":\"bogus\"}\r\n");
+    let text = "-ERR 'unsupported route compression mode \"bogus\"'\r\n";
+    assert_eq!(
+        (said.as_str(), ended),
+        (text, Some(CloseReason::ProtocolViolation))
+    );
+}
