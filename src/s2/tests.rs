@@ -257,6 +257,26 @@ fn streams_that_are_none_are_refused_at_once() {
 }
 
 #[test]
+fn what_comes_before_an_error_is_given() {
+    for bad in [
+        "02 000000",
+        "01 050000 00000000 61",
+        "00 080000 00000000 03006161",
+    ] {
+        let mut unpacker = Unpacker::default();
+        unpacker.push(&packed(b"good", Level::Fast, 10));
+        unpacker.push(&hex(bad));
+        let mut buffer = [0; 100];
+        assert_eq!(unpacker.take(&mut buffer), Ok(4));
+        assert!(
+            !unpacker.is_starved() && buffer.starts_with(b"good"),
+            "{bad}"
+        );
+        assert!(unpacker.take(&mut buffer).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_chunk_that_says_megabytes_costs_them_once() {
     // Four megabytes from a dozen bytes, a thousand times.
     let mut block = hex("80808002 00 61 01 01");

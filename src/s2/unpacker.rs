@@ -51,11 +51,22 @@ impl Unpacker {
     ///
     /// # Errors
     ///
-    /// The first [`S2Error`] of the stream. Before anything is allocated for a chunk, its type and length are looked at,
+    /// The first [`S2Error`] of the stream, after what comes before it was given. Before anything is allocated for a chunk, its type and length are looked at,
     /// and the size of its block. There is no use in going on.
     pub fn take(&mut self, into: &mut [u8]) -> Result<usize, S2Error> {
         let mut len = 0;
-        while len < into.len() && (self.has_said() || self.next_chunk()?) {
+        while len < into.len() {
+            if !self.has_said() {
+                match self.next_chunk() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) if len == 0 => return Err(error),
+                    Err(_) => {
+                        self.output.clear();
+                        break;
+                    }
+                }
+            }
             let from = if self.stored > 0 {
                 self.input.get(self.at..self.at + self.stored)
             } else {
@@ -85,7 +96,10 @@ impl Unpacker {
     #[must_use]
     pub fn is_starved(&self) -> bool {
         let ahead = self.input.len() - self.at;
-        !self.has_said() && self.head().is_none_or(|(_, len)| ahead < HEAD_BYTES + len)
+        let head = self.head();
+        let is_whole = head.is_some_and(|(_, len)| HEAD_BYTES + len <= ahead);
+        let is_none = head.is_some_and(|(kind, len)| check(kind, len).is_err());
+        !self.has_said() && !is_whole && !is_none
     }
 
     /// Bytes that it keeps.
