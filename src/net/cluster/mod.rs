@@ -432,15 +432,19 @@ impl Cluster {
 
     /// A server has answered on a connection that this one opened: now the rest of the pool can be.
     fn on_answered(&mut self, origin: Origin, now: Instant) {
-        let Some(id) = self.members.id_of(origin).map(str::to_owned) else {
-            return;
-        };
-        let Some(member) = self.members.get(&id).filter(|it| it.did_solicit) else {
+        if let Some(id) = self.members.id_of(origin).map(str::to_owned) {
+            self.complete(&id, now);
+        }
+    }
+
+    /// Has the connections dialled, at that time, that are missing to a server which is there and was dialled by this one.
+    fn complete(&mut self, id: &str, at: Instant) {
+        let Some(member) = self.members.get(id).filter(|it| it.did_solicit) else {
             return;
         };
         let missing = member.missing(&self.facts);
-        if let Some(url) = self.url_of(&id) {
-            self.targets.miss(&id, &url, missing, now);
+        if let Some(url) = self.url_of(id) {
+            self.targets.miss(id, &url, missing, at);
         }
     }
 
@@ -468,10 +472,9 @@ impl Cluster {
                 self.targets.lost(&id, &mut self.rng, now);
                 self.update_urls();
             }
-            Some((_, None)) => {
-                if let Some(dial) = dial {
-                    self.targets.lost_one(dial, &mut self.rng, now);
-                }
+            Some((id, None)) => {
+                let at = Targets::soon(&mut self.rng, now);
+                self.complete(&id, at);
             }
             None => {
                 if let Some(dial) = dial {

@@ -125,12 +125,16 @@ impl Targets {
         });
     }
 
-    /// These connections to a server are missing.
-    pub(super) fn miss(&mut self, id: &str, url: &RouteUrl, places: Vec<Place>, now: Instant) {
+    /// These connections to a server are missing: they are dialled `at` then, if that is not under way.
+    pub(super) fn miss(&mut self, id: &str, url: &RouteUrl, places: Vec<Place>, at: Instant) {
         for place in places {
             let goal = Goal::Missing(id.into(), place);
-            if self.list.iter().all(|it| it.goal != goal) {
-                self.list.push(Target::new(url.clone(), goal, now));
+            match self.list.iter_mut().find(|it| it.goal == goal) {
+                None => self.list.push(Target::new(url.clone(), goal, at)),
+                Some(target) if matches!(target.state, State::Up(_)) => {
+                    target.state = State::Waiting(at);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -165,7 +169,8 @@ impl Targets {
             return;
         };
         target.attempts += 1;
-        if target.goal != Goal::Configured && target.attempts > options.connect_retries {
+        let is_heard = matches!(target.goal, Goal::Heard(_));
+        if is_heard && target.attempts > options.connect_retries {
             return self.list.retain(|it| it.dial != dial);
         }
         let mut pause = PAUSE;
@@ -189,7 +194,7 @@ impl Targets {
     pub(super) fn lost(&mut self, id: &str, rng: &mut Rng, now: Instant) {
         self.list
             .retain(|it| !matches!(&it.goal, Goal::Missing(of, _) if of == id));
-        let jitter = Duration::from_millis(rng.below(JITTER_MS) as u64);
+        let jitter = jitter(rng);
         for target in &mut self.list {
             if target.state == State::Up(id.into()) {
                 let pause = if target.is_explicit() {
@@ -203,13 +208,9 @@ impl Targets {
         }
     }
 
-    /// The connection of that attempt is gone, while there are others to its server.
-    pub(super) fn lost_one(&mut self, dial: u64, rng: &mut Rng, now: Instant) {
-        let jitter = Duration::from_millis(rng.below(JITTER_MS) as u64);
-        if let Some(target) = self.by_dial(dial) {
-            target.state = State::Waiting(now + PAUSE + jitter);
-            target.attempts = 0;
-        }
+    /// When to dial again what was lost just now, while there are other connections to its server.
+    pub(super) fn soon(rng: &mut Rng, now: Instant) -> Instant {
+        now + PAUSE + jitter(rng)
     }
 
     /// The URL that has led to this server.
@@ -224,6 +225,10 @@ impl Targets {
         let mut list = self.list.iter();
         list.any(|it| it.is_explicit() && it.state == State::Up(id.into()))
     }
+}
+
+fn jitter(rng: &mut Rng) -> Duration {
+    Duration::from_millis(rng.below(JITTER_MS) as u64)
 }
 
 #[cfg(test)]
@@ -262,6 +267,30 @@ mod tests {
         targets.failed(3, &options, now);
         targets.failed(4, &options, now);
         assert_eq!(due(&mut targets, now + SECOND), [(5, 1)]);
+    }
+
+    #[test]
+    fn what_is_missing_of_a_pool_is_dialled_as_long_as_its_server_is_there() {
+        let (mut targets, now) = (Targets::default(), Instant::now());
+        let options = Cluster::default();
+        let miss = |targets: &mut Targets, at| targets.miss("B", &url(1), vec![Place::Pool(1)], at);
+        miss(&mut targets, now);
+        for attempt in 1..=3 {
+            let then = now + attempt * SECOND;
+            assert_eq!(due(&mut targets, then).len(), 1, "attempt {attempt}");
+            miss(&mut targets, then);
+            assert!(due(&mut targets, then).is_empty(), "one at a time");
+            targets.failed(u64::from(attempt), &options, then);
+        }
+        let then = now + 4 * SECOND;
+        assert_eq!(due(&mut targets, then), [(4, 1)]);
+        targets.succeeded(4, "B");
+        assert_eq!(targets.next(), None);
+        // It is lost, and others to the same server are not.
+        miss(&mut targets, then + SECOND);
+        assert_eq!(targets.next(), Some(then + SECOND));
+        targets.lost("B", &mut Rng::seeded(1), then);
+        assert_eq!(targets.next(), None);
     }
 
     #[test]
