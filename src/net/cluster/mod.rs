@@ -194,7 +194,8 @@ impl Cluster {
             .cluster
             .write_deadline
             .unwrap_or(options.write_deadline);
-        address::limit_silence(&socket, deadline);
+        // Later than the deadline's own check, which can say more of what happened.
+        address::limit_silence(&socket, deadline.saturating_mul(2));
         self.shared.mailboxes[worker].command(Command::Adopt {
             socket,
             session: Arrival::Route(session),
