@@ -23,7 +23,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> std::io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Connection::over(TcpStream::connect_timeout(&address, DEADLINE)?)
+    }
+
+    /// The same on a connection that the server has opened.
+    pub(crate) fn over(stream: TcpStream) -> std::io::Result<Connection> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Connection {
