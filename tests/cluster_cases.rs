@@ -10,7 +10,8 @@ use support::cluster::{
     Node, cluster, expect_interest, expect_mesh, node, remotes, route_port, routez,
 };
 use support::connection::Connection;
-use support::server::Server;
+use support::http::{get, get_until};
+use support::server::{Server, Start};
 use support::{Program, wait_for};
 
 const M: Program = Program::Midge;
@@ -468,5 +469,224 @@ fn pools_of_different_sizes_carry_every_account_both_ways() {
                 subscriber.ping();
             }
         }
+    }
+}
+
+/// A port that nobody has at the moment.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn servers_that_dial_each_other_both_count_as_dialled_and_configured() {
+    for mix in MIXES {
+        let second_port = free_port();
+        let first = Node {
+            seed: Some(second_port),
+            ..Node::new(mix[0], "n0")
+        };
+        let Some(first) = first.start() else {
+            continue;
+        };
+        let Some(path) = mix[1].path() else {
+            continue;
+        };
+        let second = Node {
+            seed: Some(route_port(&first)),
+            ..Node::new(mix[1], "n1")
+        };
+        let conf = second.conf();
+        let conf = conf.replace(
+            "127.0.0.1:-1\"\nroutes",
+            &format!("127.0.0.1:{second_port}\"\nroutes"),
+        );
+        let second = Start::new(&path)
+            .conf(&conf)
+            .arg("-D")
+            .run()
+            .expect("it starts");
+        let servers = [first, second];
+        let are_marked = || {
+            let mut all = servers.iter().map(|server| {
+                let page = routez(server, "");
+                let routes = page["routes"].as_array().expect("routes").clone();
+                let is_marked =
+                    |it: &Value| it["did_solicit"] == true && it["is_configured"] == true;
+                routes.len() == 4 && routes.iter().all(is_marked)
+            });
+            all.all(|it| it).then_some(())
+        };
+        let pages = || {
+            format!(
+                "{mix:?} {} {}",
+                routez(&servers[0], ""),
+                routez(&servers[1], "")
+            )
+        };
+        expect("both dialled", are_marked, pages);
+        expect_mesh(&servers);
+    }
+}
+
+#[test]
+fn routes_are_listed_with_what_the_other_server_is_interested_in() {
+    let accounts =
+        "accounts { A { users: [{user: a, password: p}] }, B { users: [{user: b, password: p}] } }";
+    for mix in MIXES {
+        let more = "accounts: [B]\npermissions { import: { deny: \"no.in\" }, export: { allow: \">\", deny: \"no.out\" } }";
+        let Some(first) = node(mix[0], "n0", None, accounts, more) else {
+            continue;
+        };
+        let Some(second) = node(mix[1], "n1", Some(route_port(&first)), accounts, more) else {
+            continue;
+        };
+        let mut clients = Vec::new();
+        for user in ["a", "b"] {
+            let mut client = first.client(&format!(",\"user\":\"{user}\",\"pass\":\"p\""));
+            client.send(format!("SUB {user}.x 1\r\nSUB {user}.y q 2\r\n").as_bytes());
+            client.ping();
+            clients.push(client);
+        }
+        for subject in ["a.x", "a.y", "b.x", "b.y"] {
+            expect_interest(&second, subject, 1);
+        }
+        let is_complete = || (routez(&second, "")["num_routes"] == 5).then_some(());
+        expect("all routes", is_complete, || second.log());
+        let page = routez(&second, "?subs=detail");
+        let permissions = json!({"allow": [">"], "deny": ["no.out"]});
+        assert_eq!(
+            (&page["export"], &page["import"]["deny"]),
+            (&permissions, &json!(["no.in"]))
+        );
+        let mut seen = Vec::new();
+        for route in page["routes"].as_array().expect("routes") {
+            assert_eq!(
+                (&route["remote_name"], &route["did_solicit"]),
+                (&json!("n0"), &json!(true))
+            );
+            assert_eq!(route["export"], permissions);
+            for it in route["subscriptions_list_detail"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                let subject = it["subject"].as_str().expect("a subject");
+                if subject.starts_with("$SYS") || subject.starts_with("_R_") {
+                    continue;
+                }
+                assert_eq!(it["cid"], route["rid"]);
+                let account = route["account"].as_str().unwrap_or("-");
+                let sid = it["sid"].as_str().expect("a sid");
+                // The reference server leaves the letter out for those who tell it nothing of leaf nodes.
+                let sid = if mix == [M, R] {
+                    format!("R {sid}")
+                } else {
+                    sid.into()
+                };
+                seen.push(format!(
+                    "{account} {} {}",
+                    json!(sid),
+                    it["qgroup"].as_str().unwrap_or("-")
+                ));
+            }
+        }
+        seen.sort_unstable();
+        let wanted = [
+            "- \"R A a.x\" -",
+            "- \"R A a.y q\" q",
+            "B \"R b.x\" -",
+            "B \"R b.y q\" q",
+        ];
+        assert_eq!(seen, wanted, "{mix:?}");
+    }
+}
+
+/// Publishes that many messages of half a megabyte, each on a connection of its own: so the server has taken each of
+/// them before it could make their producer pause.
+fn flood(server: &Server, count: usize) -> Vec<Connection> {
+    let message = format!("PUB big 500000\r\n{}\r\n", "x".repeat(500_000));
+    let publish = |_| {
+        let mut publisher = plain_client(server);
+        publisher.send(message.as_bytes());
+        publisher
+    };
+    (0..count).map(publish).collect()
+}
+
+#[test]
+fn more_may_wait_for_another_server_than_for_a_client() {
+    for program in [R, M] {
+        let more = "write_deadline: \"60s\"";
+        let Some(server) = node(program, "n0", None, "max_pending: 1MB", more) else {
+            continue;
+        };
+        let mut peer = Peer::dial(&server, "F");
+        peer.connection.send(b"RS+ $G big\r\n");
+        peer.settle();
+        const COUNT: usize = 40;
+        let _publishers = flood(&server, COUNT);
+        let is_over = || {
+            let pending = routez(&server, "")["routes"][0]["pending_size"].as_u64()?;
+            (pending > 2 << 20).then_some(())
+        };
+        expect("more than two MiB pending", is_over, || {
+            routez(&server, "").to_string()
+        });
+        let payload = "x".repeat(500_000) + "\r\n";
+        for _ in 0..COUNT {
+            assert_eq!(peer.next_line(), "RMSG $G big 500000\r\n", "{program}");
+            peer.connection.expect(payload.as_bytes());
+        }
+        peer.settle();
+    }
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_given_up_and_counted_as_a_route() {
+    for program in [R, M] {
+        for top in ["", "write_timeout: retry"] {
+            let Some(server) = node(program, "n0", None, top, "write_deadline: \"1s\"") else {
+                continue;
+            };
+            let mut peer = Peer::dial(&server, "F");
+            peer.connection.send(b"RS+ $G big\r\n");
+            peer.settle();
+            let _publishers = flood(&server, 40);
+            let is_gone = || (routez(&server, "")["num_routes"] == 0).then_some(());
+            expect("the route's end", is_gone, || server.log());
+            let counts = get(server.monitor(), "/varz").json()["slow_consumer_stats"].clone();
+            assert!(
+                counts["routes"].as_u64() >= Some(1),
+                "{program} {counts} {}",
+                server.log()
+            );
+            assert_eq!(counts["clients"], 0);
+            expect_log(&server, "Slow Consumer");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_answers_no_ping_is_stale_and_counted_as_a_route() {
+    for program in [R, M] {
+        let more = "ping_interval: \"1s\", ping_max: 1";
+        let Some(server) = node(program, "n0", None, "", more) else {
+            continue;
+        };
+        let mut peer = Peer::dial(&server, "F");
+        peer.connection.keep_pings();
+        while peer.connection.expect_line() != b"-ERR 'Stale Connection'\r\n" {}
+        peer.connection.expect_eof();
+        let counts = get_until(server.monitor(), "/varz", |it| {
+            it["stale_connection_stats"]["routes"] == 1
+        });
+        assert_eq!(
+            (
+                &counts["stale_connections"],
+                &counts["stale_connection_stats"]["clients"]
+            ),
+            (&json!(1), &json!(0))
+        );
     }
 }

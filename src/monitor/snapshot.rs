@@ -471,7 +471,7 @@ pub struct RouteSnapshot {
     pub remote_id: String,
     /// The other server's name.
     pub remote_name: String,
-    /// Whether this side dialled.
+    /// Whether this side dialled, or did while the other one did.
     pub did_solicit: bool,
     /// Whether it is in the configuration, and not only heard of.
     pub is_configured: bool,

@@ -319,8 +319,10 @@ impl Acceptor {
         let nudges = mem::take(&mut *self.control.nudges.lock().expect(take));
         let answers = mem::take(&mut *self.control.answers.lock().expect(take));
         let requests = mem::take(&mut *self.control.requests.lock().expect(take));
-        if let Some(cluster) = &self.cluster {
-            self.monitor.see_cluster(cluster.facts(), cluster.remotes());
+        if let Some(cluster) = &mut self.cluster {
+            if cluster.take_changed() {
+                self.monitor.see_cluster(cluster.facts(), cluster.remotes());
+            }
         }
         self.monitor.on_requests(requests);
         self.monitor.on_nudges(nudges);

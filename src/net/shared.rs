@@ -16,7 +16,7 @@ use super::verifier::Verifier;
 use crate::config::options::AddressLimits;
 use crate::log::Logger;
 use crate::monitor::Moment;
-use crate::monitor::snapshot::ConnectionSnapshot;
+use crate::monitor::snapshot::{ByKind, ConnectionSnapshot};
 use crate::monitor::system::SystemRequest;
 use crate::rng::Rng;
 use crate::session::CloseReason;
@@ -31,7 +31,7 @@ pub struct Shared {
     /// Connections that are being served, by worker.
     pub connections: Vec<AtomicUsize>,
     /// Connections that were closed because they were too slow.
-    pub slow_consumers: AtomicUsize,
+    pub slow_consumers: Tally,
     /// Where connections come from, if that is limited.
     pub addresses: Mutex<Addresses>,
     /// Connections that were refused because of their address.
@@ -41,7 +41,7 @@ pub struct Shared {
     /// Counts the handshakes that clients start.
     pub tls_rate: HandshakeRate,
     /// Connections that were closed because they did not answer PINGs.
-    pub stale: AtomicUsize,
+    pub stale: Tally,
     /// Connections that were closed because they did not show in time who they are.
     pub auth_failures: AtomicUsize,
     /// What moments count from.
@@ -56,6 +56,41 @@ pub struct Shared {
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
     pub buffered: AtomicUsize,
+}
+
+/// Connections, by kind.
+#[derive(Debug, Default)]
+pub struct Tally {
+    clients: AtomicUsize,
+    routes: AtomicUsize,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub(super) fn add(&self, is_route: bool) {
+        let count = if is_route {
+            &self.routes
+        } else {
+            &self.clients
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As pages show it.
+    #[must_use]
+    pub fn by_kind(&self) -> ByKind {
+        ByKind {
+            clients: self.clients.load(Ordering::Relaxed) as u64,
+            routes: self.routes.load(Ordering::Relaxed) as u64,
+            ..ByKind::default()
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn sum(&self) -> usize {
+        self.clients.load(Ordering::Relaxed) + self.routes.load(Ordering::Relaxed)
+    }
 }
 
 /// Connections on their way into the history.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use super::Setup;
+use super::{Setup, with_port};
 use crate::clock;
 use crate::config::options::{Options, Secret};
 use crate::limits;
@@ -128,7 +128,8 @@ pub(super) fn announce_cluster(log: &Logger, options: &Options, addr: SocketAddr
     info!(log, "Cluster name is {name}");
     let [unnamed, insecure] = cluster(options);
     warn_of(log, unnamed);
-    info!(log, "Listening for route connections on {addr}");
+    let listening = with_port(&options.cluster.host, addr.port());
+    info!(log, "Listening for route connections on {listening}");
     warn_of(log, insecure);
 }
 

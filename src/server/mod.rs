@@ -31,7 +31,7 @@ use crate::net::cluster::Desk;
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::monitor::MonitorListeners;
 use crate::net::pulse::Pulse;
-use crate::net::shared::{Closed, Shared};
+use crate::net::shared::{Closed, Shared, Tally};
 use crate::net::tls::{HandshakeRate, TlsContexts};
 use crate::net::verifier::Verifier;
 use crate::net::worker::Worker;
@@ -172,8 +172,8 @@ impl Server {
             mailboxes,
             log,
             connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
-            slow_consumers: AtomicUsize::new(0),
-            stale: AtomicUsize::new(0),
+            slow_consumers: Tally::default(),
+            stale: Tally::default(),
             auth_failures: AtomicUsize::new(0),
             epoch: Instant::now(),
             control: OnceLock::new(),
@@ -295,7 +295,7 @@ impl Server {
     /// Connections that were closed because they did not take what was sent to them.
     #[must_use]
     pub fn slow_consumers(&self) -> usize {
-        self.shared.slow_consumers.load(Ordering::Relaxed)
+        self.shared.slow_consumers.sum()
     }
 
     /// Connections that were refused because of the limits of their address.

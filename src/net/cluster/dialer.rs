@@ -12,6 +12,7 @@ use mio::{Interest, Registry, Token};
 
 use super::{DIALS, Happening};
 use crate::config::options::RouteUrl;
+use crate::log::debug;
 use crate::net::shared::Shared;
 
 /// Time for an attempt on one address.
@@ -23,6 +24,8 @@ const LOOKUPS_MAX: usize = 64;
 
 /// An attempt on one address, with those that come after it.
 struct Attempt {
+    /// Host and port, as they were given.
+    name: String,
     socket: TcpStream,
     addr: SocketAddr,
     rest: Vec<SocketAddr>,
@@ -39,8 +42,8 @@ pub(super) struct Dialer {
     shared: Arc<Shared>,
     attempts: HashMap<u64, Attempt>,
     outcomes: Vec<(u64, Outcome)>,
-    /// Lookups under way, and until when their answers are waited for.
-    lookups: HashMap<u64, Instant>,
+    /// Lookups under way: host and port, as they were given.
+    lookups: HashMap<u64, String>,
     /// Registrations go by the attempts' numbers, which do not come again for a while.
     registry: Option<Registry>,
 }
@@ -58,8 +61,9 @@ impl Dialer {
 
     /// Starts an attempt.
     pub(super) fn dial(&mut self, dial: u64, url: &RouteUrl, registry: &Registry, now: Instant) {
+        let name = format!("{}:{}", url.host, url.port);
         if let Ok(ip) = url.host.parse::<IpAddr>() {
-            return self.connect(dial, vec![(ip, url.port).into()], registry, now);
+            return self.connect((dial, name), vec![(ip, url.port).into()], registry, now);
         }
         if self.lookups.len() >= LOOKUPS_MAX {
             let error = "too many names are being looked up".into();
@@ -72,7 +76,7 @@ impl Dialer {
             shared.desk.post(Happening::Resolved { dial, result });
         };
         match thread::Builder::new().name("resolver".into()).spawn(body) {
-            Ok(_) => drop(self.lookups.insert(dial, now)),
+            Ok(_) => drop(self.lookups.insert(dial, name)),
             Err(error) => self.outcomes.push((dial, Err(error.to_string()))),
         }
     }
@@ -85,18 +89,18 @@ impl Dialer {
         registry: &Registry,
         now: Instant,
     ) {
-        if self.lookups.remove(&dial).is_none() {
+        let Some(name) = self.lookups.remove(&dial) else {
             return;
-        }
+        };
         match result {
-            Ok(addrs) => self.connect(dial, addrs, registry, now),
+            Ok(addrs) => self.connect((dial, name), addrs, registry, now),
             Err(error) => self.outcomes.push((dial, Err(error.to_string()))),
         }
     }
 
     fn connect(
         &mut self,
-        dial: u64,
+        (dial, name): (u64, String),
         mut addrs: Vec<SocketAddr>,
         registry: &Registry,
         now: Instant,
@@ -107,6 +111,8 @@ impl Dialer {
         let mut last = String::from("no address");
         while !addrs.is_empty() {
             let addr = addrs.remove(0);
+            let log = &self.shared.log;
+            debug!(log, "Trying to connect to route on {name} ({addr})");
             let socket = TcpStream::connect(addr).and_then(|mut socket| {
                 registry.register(&mut socket, token(dial), Interest::WRITABLE)?;
                 Ok(socket)
@@ -114,6 +120,7 @@ impl Dialer {
             match socket {
                 Ok(socket) => {
                     let attempt = Attempt {
+                        name,
                         socket,
                         addr,
                         rest: addrs,
@@ -184,7 +191,7 @@ impl Dialer {
                     .outcomes
                     .push((dial, Ok((attempt.socket, attempt.addr)))),
                 (Some(_), Some(registry)) if !attempt.rest.is_empty() => {
-                    self.connect(dial, attempt.rest, &registry, now);
+                    self.connect((dial, attempt.name), attempt.rest, &registry, now);
                 }
                 (Some(error), _) => self.outcomes.push((dial, Err(error))),
             }

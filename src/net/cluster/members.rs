@@ -177,7 +177,7 @@ impl Members {
     }
 
     /// All servers, by id.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Member)> + Clone {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Member)> {
         self.by_id.iter()
     }
 

@@ -35,7 +35,7 @@ use crate::session::{
     CloseReason, ClusterFacts, Hello, Route, RouteEvent, Services, Side, SubjectFilter,
 };
 use dialer::Dialer;
-use members::{Members, Place, Ruling};
+use members::{Member, Members, Place, Ruling};
 use targets::{Goal, State, Targets};
 
 pub use desk::{Desk, Happening};
@@ -49,13 +49,16 @@ const GOSSIP_NO_FURTHER: u8 = 1;
 /// Whoever is told of a server tells others all the same.
 const GOSSIP_OVERRIDE: u8 = 2;
 
-/// How many other servers there are routes to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Remotes {
-    /// In all.
-    pub(super) all: usize,
-    /// Those that are not about to end.
-    pub(super) staying: usize,
+/// Another server that there are routes to, as monitoring shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Remote {
+    pub(super) id: String,
+    /// This server dialled it, or did while the other one did.
+    pub(super) did_solicit: bool,
+    /// The configuration names it.
+    pub(super) is_configured: bool,
+    /// It is about to end.
+    pub(super) is_leaving: bool,
 }
 
 /// See the module's documentation.
@@ -69,6 +72,8 @@ pub(super) struct Cluster {
     targets: Targets,
     dialer: Dialer,
     rng: Rng,
+    /// Something has happened that monitoring has not been told of.
+    is_changed: bool,
 }
 
 impl Cluster {
@@ -97,6 +102,7 @@ impl Cluster {
             members: Members::default(),
             targets: Targets::default(),
             rng: Rng::seeded(id::seed()),
+            is_changed: true,
         };
         cluster.publish(false, false);
         let routes = cluster.settings.options.cluster.routes.clone();
@@ -116,6 +122,7 @@ impl Cluster {
     pub(super) fn tick(&mut self, registry: &Registry, last_id: &mut u64) {
         let now = Instant::now();
         for happening in self.shared.desk.take() {
+            self.is_changed = true;
             match happening {
                 Happening::Event(origin, event) => self.on_event(origin, event, now),
                 Happening::Closed { origin, dial } => self.on_closed(origin, dial, now),
@@ -125,12 +132,7 @@ impl Cluster {
             }
         }
         while let Some(target) = self.targets.due(now) {
-            let log = &self.shared.log;
             let (url, dial) = (target.url.clone(), target.dial);
-            debug!(
-                log,
-                "Trying to connect to route on {}:{}", url.host, url.port
-            );
             self.dialer.dial(dial, &url, registry, now);
         }
         for (dial, result) in self.dialer.finished(now) {
@@ -146,13 +148,20 @@ impl Cluster {
         &self.facts
     }
 
-    /// The other servers that there are routes to, and how many of them are not about to end.
-    pub(super) fn remotes(&self) -> Remotes {
-        let members = self.members.iter();
-        Remotes {
-            all: members.clone().count(),
-            staying: members.filter(|(_, member)| !member.info.ldm).count(),
-        }
+    /// The other servers that there are routes to.
+    pub(super) fn remotes(&self) -> Vec<Remote> {
+        let remote = |(id, member): (&String, &Member)| Remote {
+            id: id.clone(),
+            did_solicit: member.did_solicit,
+            is_configured: member.is_explicit,
+            is_leaving: member.info.ldm,
+        };
+        self.members.iter().map(remote).collect()
+    }
+
+    /// Whether any of that may have changed since this was last asked.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
     }
 
     /// A socket that is being connected may be.
@@ -470,6 +479,10 @@ impl Cluster {
     fn on_closed(&mut self, origin: Origin, dial: Option<u64>, now: Instant) {
         match self.members.remove(origin) {
             Some((id, Some(_))) => {
+                if let Some(url) = self.targets.url_of(&id) {
+                    let log = &self.shared.log;
+                    debug!(log, "Attempting reconnect for solicited route \"{url}\"");
+                }
                 self.targets.lost(&id, &mut self.rng, now);
                 self.update_urls();
             }
@@ -530,6 +543,7 @@ impl Cluster {
 
     /// Goes over to other options.
     pub(super) fn go_over(&mut self, settings: Arc<Settings>) {
+        self.is_changed = true;
         let old = std::mem::replace(&mut self.settings, settings);
         let (before, after) = (&old.options.cluster, &self.settings.options.cluster);
         let mut renewed = facts(&self.settings, self.facts.name(), self.port);

@@ -150,6 +150,13 @@ impl Monitor {
                 job.gathered.routes.extend(routes);
             }
         }
+        for route in &mut job.gathered.routes {
+            let mut remotes = self.remotes.iter();
+            if let Some(remote) = remotes.find(|it| it.id == route.remote_id) {
+                route.did_solicit |= remote.did_solicit;
+                route.is_configured |= remote.is_configured;
+            }
+        }
         job.gathered.routes.sort_unstable_by_key(|route| route.rid);
         match mem::replace(&mut job.stage, Stage::Counted) {
             Stage::Begun => {

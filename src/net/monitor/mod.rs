@@ -26,7 +26,7 @@ use mio::event::Event;
 use slab::Slab;
 
 use super::acceptor::Control;
-use super::cluster::Remotes;
+use super::cluster::Remote;
 use super::mailbox::Settings;
 use super::shared::Shared;
 use crate::limits;
@@ -82,7 +82,7 @@ pub(super) struct Monitor {
     /// What this server says of itself in its cluster.
     facts: Arc<ClusterFacts>,
     /// Servers that there are routes to.
-    remotes: Remotes,
+    remotes: Vec<Remote>,
     /// What the server is called, its cluster included.
     info: ServerInfo,
 }
@@ -128,7 +128,7 @@ impl Monitor {
             report_at: None,
             report_pause: limits::STATSZ_SECOND,
             facts: Arc::default(),
-            remotes: Remotes::default(),
+            remotes: Vec::new(),
             info,
         })
     }
@@ -139,9 +139,10 @@ impl Monitor {
         self.renew_info();
     }
 
-    /// Takes notice of the cluster: of what this server says there, and of how many others there are.
-    pub(super) fn see_cluster(&mut self, facts: &Arc<ClusterFacts>, remotes: Remotes) {
-        if remotes.all > self.remotes.all {
+    /// Takes notice of the cluster: of what this server says there, and of the others.
+    pub(super) fn see_cluster(&mut self, facts: &Arc<ClusterFacts>, remotes: Vec<Remote>) {
+        let is_known = |id: &str| self.remotes.iter().any(|it| it.id == id);
+        if !remotes.iter().all(|it| is_known(&it.id)) {
             // Whoever is new has to hear from this server before it counts it.
             self.report_soon(Instant::now());
         }

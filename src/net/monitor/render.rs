@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::job::Job;
 use super::{Monitor, process, unix_time};
 use crate::monitor::http::{HTML, Response};
-use crate::monitor::snapshot::{AccountSnapshot, ByKind, Totals};
+use crate::monitor::snapshot::{AccountSnapshot, Totals};
 use crate::monitor::{
     Calendar, Json, Metrics, ProcessFigures, Request, Site, SubszFigures, SubszRequest, VarzFigures,
 };
@@ -166,10 +166,6 @@ impl Monitor {
     }
 
     pub(super) fn varz_figures(&mut self, totals: &[Totals]) -> VarzFigures {
-        let clients = |count: &std::sync::atomic::AtomicUsize| ByKind {
-            clients: count.load(Ordering::Relaxed) as u64,
-            ..ByKind::default()
-        };
         let addrs = self.listeners.addrs();
         let broker = self.settings.broker.accounts();
         let subscriptions = broker.map(|it| it.trie.read().map_or(0, |trie| trie.len()));
@@ -180,11 +176,11 @@ impl Monitor {
             routes: self.settings.broker.routes.count(),
             total_connections: self.accepted,
             subscriptions: subscriptions.sum(),
-            slow_consumers: clients(&self.shared.slow_consumers),
-            stale_connections: clients(&self.shared.stale),
+            slow_consumers: self.shared.slow_consumers.by_kind(),
+            stale_connections: self.shared.stale.by_kind(),
             requests: self.requests.clone(),
-            remotes: self.remotes.all,
-            active_servers: self.remotes.staying + 1,
+            remotes: self.remotes.len(),
+            active_servers: self.remotes.iter().filter(|it| !it.is_leaving).count() + 1,
             connect_urls: self.info.connect_urls.clone(),
             cluster_port: self.settings.options.cluster.port.unwrap_or(0),
             http_port: addrs.http.map_or(0, |addr| addr.port()),

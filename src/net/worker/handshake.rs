@@ -93,6 +93,9 @@ impl Worker {
         let route = connection.as_mut().and_then(|it| it.peer.as_route_mut());
         if let Some(route) = route {
             route.greet(&self.facts, self.outlets.now, &mut greeting);
+            if matches!(route.side(), Side::Dialled(_)) {
+                debug!(self.shared.log, "{route} - Route connect msg sent");
+            }
         } else if let Some(session) = connection.and_then(|it| it.peer.as_client()) {
             session.greet(
                 &context(&self.settings, &self.info, self.outlets.now),

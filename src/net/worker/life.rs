@@ -287,13 +287,13 @@ impl Worker {
             _ => {}
         }
         match reason {
-            CloseReason::Stale => &self.shared.stale,
+            CloseReason::Stale => self.shared.stale.add(false),
             CloseReason::AuthenticationFailure | CloseReason::AuthenticationTimeout => {
-                &self.shared.auth_failures
+                let failures = &self.shared.auth_failures;
+                failures.fetch_add(1, Ordering::Relaxed);
             }
-            _ => return debug!(log, "{peer} - Client connection closed: {reason}"),
+            _ => {}
         }
-        .fetch_add(1, Ordering::Relaxed);
         debug!(log, "{peer} - Client connection closed: {reason}");
     }
 
@@ -321,7 +321,7 @@ impl Worker {
         };
         let (peer, log) = (&connection.peer, &self.shared.log);
         info!(log, "{peer} - Slow Consumer Detected: {what}");
-        self.shared.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        self.shared.slow_consumers.add(peer.as_route().is_some());
     }
 
     /// Parts with a closing connection once nothing is left to write.

@@ -307,7 +307,10 @@ impl Worker {
                 let text = reason.wire_text().unwrap_or_default();
                 error!(log, "{session} - {text}");
             }
-            CloseReason::Stale => debug!(log, "{session} - Stale Client Connection - Closing"),
+            CloseReason::Stale => {
+                self.shared.stale.add(true);
+                debug!(log, "{session} - Stale Client Connection - Closing");
+            }
             _ => {}
         }
         let remote = session.remote().map(|it| &it.server_name);

@@ -66,7 +66,10 @@ fn interest(
         let (subject, queue) = (text(subject), queue.map(text).unwrap_or_default());
         let blank = if queue.is_empty() { "" } else { " " };
         list.push(SubscriptionSnapshot {
-            sid: format!("R {account} {subject}{blank}{queue}"),
+            sid: match peer.session.account() {
+                Some(_) => format!("R {subject}{blank}{queue}"),
+                None => format!("R {account} {subject}{blank}{queue}"),
+            },
             account: account.into(),
             subject,
             queue,

@@ -192,7 +192,9 @@ impl Worker {
         {
             return self.remove(conn);
         }
-        if self.settings.options.write_timeout == WriteTimeout::Retry {
+        // Nothing else bounds what waits for another server: one that takes nothing at all has gone.
+        let is_route = self.outlets.get(conn).is_some_and(|it| it.label.is_route);
+        if self.settings.options.write_timeout == WriteTimeout::Retry && !is_route {
             return self.retry_writing(conn, serial);
         }
         self.begin_closing(conn, CloseReason::SlowConsumerDeadline);
