@@ -76,6 +76,19 @@ fn ask_both(client: &mut Connection, subject: &str, payload: &str) -> [Value; 2]
     answers
 }
 
+/// Waits until the server that this client of the system account is at counts so many servers.
+fn expect_count(client: &mut Connection, wanted: u64) {
+    client.send(b"SUB count 9\r\n");
+    let found = wait_for(|| {
+        let ask = "PUB $SYS.REQ.SERVER.PING count 20\r\n{\"server_name\":\"n0\"}\r\n";
+        client.send(ask.as_bytes());
+        let (_, answer) = heard(client, "count");
+        (answer["statsz"]["active_servers"] == wanted).then_some(())
+    });
+    assert_eq!(found, Some(()), "{wanted} servers");
+    client.send(b"UNSUB 9\r\n");
+}
+
 fn keys(value: &Value) -> Vec<&String> {
     value.as_object().expect("an object").keys().collect()
 }
@@ -218,19 +231,15 @@ fn what_happens_at_one_server_is_heard_at_the_others() {
         };
         assert_eq!(subject, format!("$SYS.SERVER.{id}.STATSZ"));
         is_second(&statsz);
+        let mut counting = client(&first, "s");
+        expect_count(&mut counting, 2);
         second.process().signal(Signal::TERM);
         let (subject, end) = heard(&mut system, ".SHUTDOWN");
         assert_eq!(subject, format!("$SYS.SERVER.{id}.SHUTDOWN"));
         is_second(&end);
         second.process().wait();
         // Nobody is counted who has ended.
-        system.send(b"SUB reply 5\r\n");
-        let counts_one = || {
-            system.send(b"PUB $SYS.REQ.SERVER.PING reply 0\r\n\r\n");
-            let (_, answer) = heard(&mut system, "reply");
-            (answer["statsz"]["active_servers"] == 1).then_some(())
-        };
-        assert_eq!(wait_for(counts_one), Some(()));
+        expect_count(&mut counting, 1);
     }
 }
 
@@ -241,17 +250,7 @@ fn a_lame_duck_is_heard_of_and_not_counted() {
             continue;
         };
         let mut counting = client(&first, "s");
-        counting.send(b"SUB reply 1\r\n");
-        let mut count_becomes = |wanted: u64| {
-            let found = wait_for(|| {
-                let ask = "PUB $SYS.REQ.SERVER.PING reply 20\r\n{\"server_name\":\"n0\"}\r\n";
-                counting.send(ask.as_bytes());
-                let (_, answer) = heard(&mut counting, "reply");
-                (answer["statsz"]["active_servers"] == wanted).then_some(())
-            });
-            assert_eq!(found, Some(()), "{wanted} servers");
-        };
-        count_becomes(2);
+        expect_count(&mut counting, 2);
         let mut system = client(&first, "s");
         system.send(b"SUB $SYS.SERVER.*.LAMEDUCK 1\r\n");
         system.ping();
@@ -260,7 +259,7 @@ fn a_lame_duck_is_heard_of_and_not_counted() {
         second.process().signal(Signal::USR2);
         let (_, duck) = heard(&mut system, ".LAMEDUCK");
         assert_eq!(duck["name"], "n1");
-        count_becomes(1);
+        expect_count(&mut counting, 1);
         assert!(second.process().ended().is_none());
     }
 }
