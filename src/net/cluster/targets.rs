@@ -183,10 +183,20 @@ impl Targets {
 
     /// That attempt has led to a connection, or to one that there is already.
     pub(super) fn succeeded(&mut self, dial: u64, id: &str) {
-        if let Some(target) = self.by_dial(dial) {
-            target.state = State::Up(id.into());
-            target.attempts = 0;
-            target.was_up = true;
+        let Some(target) = self.by_dial(dial) else {
+            return;
+        };
+        let up = State::Up(id.into());
+        target.state = up.clone();
+        target.attempts = 0;
+        target.was_up = true;
+        if matches!(target.goal, Goal::Heard(_)) {
+            // It was heard of under an earlier id too: once is enough.
+            let url = target.url.clone();
+            self.list.retain(|it| {
+                let is_heard = matches!(it.goal, Goal::Heard(_)) && it.state == up;
+                it.dial == dial || !is_heard || it.url != url
+            });
         }
     }
 
@@ -291,6 +301,27 @@ mod tests {
         assert_eq!(targets.next(), Some(then + SECOND));
         targets.lost("B", &mut Rng::seeded(1), then);
         assert_eq!(targets.next(), None);
+    }
+
+    #[test]
+    fn a_server_that_was_heard_of_under_several_ids_is_dialled_once() {
+        let (mut targets, now) = (Targets::default(), Instant::now());
+        let mut rng = Rng::seeded(1);
+        for (id, dial) in [("B", 1), ("C", 2)] {
+            targets.hear(id, url(1), 1, now);
+            assert_eq!(due(&mut targets, now), [(dial, 1)]);
+            targets.succeeded(dial, id);
+        }
+        // It was started again, and that was heard of before its end was noticed.
+        targets.lost("B", &mut rng, now);
+        assert_eq!(due(&mut targets, now + SECOND), [(3, 1)]);
+        targets.succeeded(3, "C");
+        // What completes its pool does not replace it.
+        targets.miss("C", &url(1), vec![Place::Pool(1)], now);
+        assert_eq!(due(&mut targets, now), [(4, 1)]);
+        targets.succeeded(4, "C");
+        targets.lost("C", &mut rng, now + SECOND);
+        assert_eq!(due(&mut targets, now + 2 * SECOND), [(5, 1)]);
     }
 
     #[test]
