@@ -249,6 +249,8 @@ impl Worker {
             }
             self.engine.tell_news(&mut self.outlets);
             if is_route {
+                // Its successor may be let in as soon as this is known, at another worker: what it has sent comes first.
+                self.outlets.hand_over();
                 self.report_route_closing(conn, reason);
             } else {
                 self.report_closing(conn, reason);
