@@ -40,7 +40,7 @@ use midge::rng::Rng;
 
 use client::{Client, Delivery, Stamp, message};
 use network::{Link, Network};
-use node::{ALL, GROUPS, Node, ONE, Wish, one_subject};
+use node::{ALL, GROUPS, Known, Node, ONE, RESTLESS, STEADY, one_subject};
 use support::cluster::{self, expect_interest, route_port, routez};
 use support::connection::Connection;
 use support::http::get;
@@ -63,8 +63,15 @@ const POOLS: [[Option<usize>; 3]; 4] = [
     [None, Some(3), Some(3)],
     [Some(1), Some(1), None],
 ];
-/// The most connections between two of them: those of the largest pool, and the system account's own.
-const CONNECTIONS_MAX: usize = 6;
+/// The most connections between two of them: those of the largest pool, and those of two accounts.
+const CONNECTIONS_MAX: usize = 7;
+/// How they compress.
+const COMPRESSIONS: [[&str; 3]; 4] = [
+    ["accept", "accept", "accept"],
+    ["s2_fast", "accept", "s2_auto"],
+    ["off", "s2_best", "s2_best"],
+    ["s2_better", "s2_fast", "not supported"],
+];
 /// Numbered messages of each publisher that must arrive whole.
 const BATCH: u64 = 60;
 /// Messages by which the shares of a queue group are measured.
@@ -90,6 +97,8 @@ struct World {
     // Before the network: the nodes end first.
     nodes: Vec<Node>,
     pools: [Option<usize>; 3],
+    /// Whether the restless clients' account has connections of its own.
+    is_pinned: bool,
     network: Network,
     steps: Vec<String>,
     /// How often each message for the queue group was delivered.
@@ -105,6 +114,8 @@ impl World {
         programs.iter().try_for_each(|it| it.path().map(drop))?;
         let mut rng = Rng::seeded(seed);
         let pools = POOLS[rng.below(POOLS.len())];
+        let compressions = COMPRESSIONS[rng.below(COMPRESSIONS.len())];
+        let is_pinned = rng.below(2) == 0;
         let workers = 1 + rng.below(4);
         let network = Network::new(3);
         let url = |node| format!("\"nats-route://{}\"", network.gate(node));
@@ -121,8 +132,14 @@ impl World {
             };
             let gate = network.gate(at);
             let pool = pools[at].map_or_else(|| "-1".to_owned(), |it| it.to_string());
+            let pins = match (is_pinned, pools[at]) {
+                (true, Some(_)) => format!("accounts: [{RESTLESS}],"),
+                _ => String::new(),
+            };
             let more = format!(
-                "advertise: \"{gate}\", routes: [{routes}], connect_retries: {retries}, pool_size: {pool}"
+                "advertise: \"{gate}\", routes: [{routes}], connect_retries: {retries}, {pins}\n\
+                 pool_size: {pool}, compression: \"{}\"",
+                compressions[at]
             );
             let args = match programs[at] {
                 M => vec!["--workers".to_owned(), workers.to_string()],
@@ -135,6 +152,7 @@ impl World {
             rng,
             nodes: nodes.collect(),
             pools,
+            is_pinned,
             network,
             steps: Vec::new(),
             worked: HashMap::new(),
@@ -256,8 +274,8 @@ impl World {
     /// How many connections there should be between two nodes.
     fn connections(&self, one: usize, other: usize) -> usize {
         match (self.pools[one], self.pools[other]) {
-            // And the system account's own.
-            (Some(one), Some(other)) => one.max(other) + 1,
+            // And those of the system account and of the pinned one.
+            (Some(one), Some(other)) => one.max(other) + 1 + usize::from(self.is_pinned),
             _ => 1,
         }
     }
@@ -267,7 +285,7 @@ impl World {
         for node in &mut self.nodes {
             node.settle();
         }
-        let wanted: Vec<Vec<Wish>> = self
+        let wanted: Vec<Vec<Known>> = self
             .nodes
             .iter()
             .map(|it| it.interest().into_iter().collect())
@@ -275,7 +293,7 @@ impl World {
         for at in 0..3 {
             let node = &self.nodes[at];
             let others = (0..3).filter(|&other| other != at);
-            let others: BTreeMap<String, Vec<Wish>> = others
+            let others: BTreeMap<String, Vec<Known>> = others
                 .map(|it| (Node::name(it), wanted[it].clone()))
                 .collect();
             let found = wait_for(|| {
@@ -362,7 +380,7 @@ impl World {
         for node in &mut self.nodes {
             node.life().restless.take_any();
         }
-        let mut publisher = Client::open(self.nodes[from].life().server.address());
+        let mut publisher = Client::open(self.nodes[from].life().server.address(), RESTLESS);
         let stamp = |number| Stamp {
             publisher: 9,
             connection: 0,
@@ -494,6 +512,10 @@ impl Drop for World {
 fn conf(name: &str, more: &str) -> String {
     format!(
         "server_name: {name}\nhttp: \"127.0.0.1:-1\"\n\
+         accounts {{\n\
+         {STEADY}: {{ users: [{{ user: {STEADY}, password: {STEADY} }}] }}\n\
+         {RESTLESS}: {{ users: [{{ user: {RESTLESS}, password: {RESTLESS} }}] }}\n\
+         }}\n\
          cluster {{ name: C1, listen: \"127.0.0.1:-1\", {more}\n\
          ping_interval: \"1s\", ping_max: 2, write_deadline: \"1s\" }}\n"
     )
@@ -697,12 +719,18 @@ fn a_server_that_stops_reading_is_closed_and_dialled_again_while_the_others_get_
         const LEN: usize = 1 << 20;
         format!("{LEN}\r\n{number:04}{}\r\n", "x".repeat(LEN - 4))
     };
-    for program in [M, R] {
+    // That clients are given more time is of no help to a server.
+    for (program, top) in [
+        (M, ""),
+        (R, ""),
+        (M, "write_timeout: retry"),
+        (R, "write_timeout: retry"),
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("it is bound");
         let more = format!("routes: [\"nats-route://{address}\"], write_deadline: \"1s\"");
-        let Some(server) = cluster::node(program, "n0", None, "", &more) else {
+        let Some(server) = cluster::node(program, "n0", None, top, &more) else {
             continue;
         };
         let mut deaf = take_in(&listener);
@@ -725,10 +753,12 @@ fn a_server_that_stops_reading_is_closed_and_dialled_again_while_the_others_get_
         // It is dialled again once it has been closed, and not before.
         let mut again = take_in(&listener);
         let log = server.log();
-        assert!(
-            log.contains("Slow Consumer Detected: WriteDeadline of 1s exceeded"),
-            "{log}"
-        );
+        for line in [
+            "Slow Consumer Detected: WriteDeadline of 1s exceeded",
+            "Router connection closed: Slow Consumer (Write Deadline)",
+        ] {
+            assert!(log.contains(line), "{line}: {log}");
+        }
         let mut publisher = server.client("");
         expect_interest(&server, "large", 1);
         publisher.send(b"PUB large 3\r\nend\r\n");

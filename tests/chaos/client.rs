@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::node::STEADY;
 use crate::support::{DEADLINE, escaped};
 
 /// What a publisher writes into a message: who it is, its connection's number, and the message's.
@@ -50,7 +51,8 @@ struct Received {
 }
 
 impl Client {
-    pub(crate) fn open(address: SocketAddr) -> Client {
+    /// A client of the account of this name, which has a user of that name too.
+    pub(crate) fn open(address: SocketAddr, account: &str) -> Client {
         let stream = TcpStream::connect_timeout(&address, DEADLINE).expect("it listens");
         stream.set_nodelay(true).expect("a socket");
         stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
@@ -63,7 +65,10 @@ impl Client {
             pings: 0,
             last: HashMap::new(),
         };
-        client.send("CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\n");
+        let login = format!("\"user\":\"{account}\",\"pass\":\"{account}\"");
+        client.send(&format!(
+            "CONNECT {{\"verbose\":false,\"protocol\":1,{login}}}\r\n"
+        ));
         client
     }
 
@@ -227,7 +232,7 @@ const LARGE: usize = 20_000;
 impl Publisher {
     pub(crate) fn start(id: usize, connection: u32, address: SocketAddr) -> Publisher {
         let inner = Arc::new(PublisherInner::default());
-        let (shared, mut client) = (Arc::clone(&inner), Client::open(address));
+        let (shared, mut client) = (Arc::clone(&inner), Client::open(address, STEADY));
         thread::spawn(move || {
             let mut progress = shared.lock();
             while !progress.is_over {

@@ -12,6 +12,10 @@ use crate::support::Program;
 use crate::support::cluster::{route_port, routez};
 use crate::support::server::{Server, Start};
 
+/// The account of all clients but the restless ones.
+pub(crate) const STEADY: &str = "A";
+/// Theirs.
+pub(crate) const RESTLESS: &str = "B";
 /// The sid of the subscription that gets everything of all publishers.
 pub(crate) const ALL: u32 = 1;
 /// The sid of the one that gets a third of what one of them publishes.
@@ -27,6 +31,8 @@ const RESTLESS_MAX: usize = 40;
 
 /// A subscription: the subject, and the group.
 pub(crate) type Wish = (String, Option<String>);
+/// What others know of: the account, and the subscription.
+pub(crate) type Known = (String, Wish);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -93,9 +99,9 @@ impl Node {
         self.lives += 1;
         let address = server.address();
         let mut life = Life {
-            plain: Client::open(address),
-            worker: Client::open(address),
-            restless: Client::open(address),
+            plain: Client::open(address, STEADY),
+            worker: Client::open(address, STEADY),
+            restless: Client::open(address, RESTLESS),
             publisher: Publisher::start(self.at, self.lives, address),
             server,
             works_twice: false,
@@ -108,6 +114,8 @@ impl Node {
             life.restless.send(&subscribe(*sid, wish));
         }
         self.life = Some(life);
+        // Whoever is stopped before they are in has no time left for them when it goes on.
+        self.settle();
     }
 
     /// Kills it.
@@ -176,34 +184,36 @@ impl Node {
     }
 
     /// What the others must know of it.
-    pub(crate) fn interest(&self) -> BTreeSet<Wish> {
+    pub(crate) fn interest(&self) -> BTreeSet<Known> {
         let fixed = [
             ("plain.>".to_owned(), None),
             (one_subject(self.at), None),
             ("work.*".to_owned(), Some("crew".to_owned())),
         ];
-        fixed
-            .into_iter()
-            .chain(self.wishes.values().cloned())
-            .collect()
+        let fixed = fixed.map(|wish| (STEADY.to_owned(), wish));
+        let wishes = self.wishes.values().cloned();
+        let wishes = wishes.map(|wish| (RESTLESS.to_owned(), wish));
+        fixed.into_iter().chain(wishes).collect()
     }
 
-    /// What it knows of the others, by name, each entry as often as it has it.
-    pub(crate) fn knowledge(&self) -> BTreeMap<String, Vec<Wish>> {
-        let mut known: BTreeMap<String, Vec<Wish>> = BTreeMap::new();
+    /// What it knows of the others, by name, each entry as often as it has it; of the system account nothing.
+    pub(crate) fn knowledge(&self) -> BTreeMap<String, Vec<Known>> {
+        let mut known: BTreeMap<String, Vec<Known>> = BTreeMap::new();
         for route in self.routes("?subs=detail") {
             let name = route["remote_name"].as_str().unwrap_or_default();
             let entry = known.entry(name.into()).or_default();
             let list = route["subscriptions_list_detail"].as_array();
             for sub in list.into_iter().flatten() {
+                // The account is the route's own, or stands in front, behind the kind where the peer tells kinds apart.
                 let sid = sub["sid"].as_str().unwrap_or_default();
-                // The kind is in front of it where the peer tells kinds apart.
-                if !sid.strip_prefix("R ").unwrap_or(sid).starts_with("$G ") {
-                    continue;
-                }
+                let mut words = sid.strip_prefix("R ").unwrap_or(sid).split(' ');
+                let account = route["account"].as_str().or_else(|| words.next());
+                let account = account.unwrap_or_default();
                 let text = |key: &str| sub[key].as_str().map(str::to_owned);
-                let (subject, group) = (text("subject"), text("qgroup"));
-                entry.push((subject.unwrap_or_default(), group));
+                let wish = (text("subject").unwrap_or_default(), text("qgroup"));
+                if account != "$SYS" {
+                    entry.push((account.to_owned(), wish));
+                }
             }
         }
         known.values_mut().for_each(|list| list.sort_unstable());
