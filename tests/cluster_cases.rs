@@ -690,3 +690,175 @@ fn a_peer_that_answers_no_ping_is_stale_and_counted_as_a_route() {
         );
     }
 }
+
+#[test]
+fn a_reload_of_permissions_withdraws_interest_and_gives_it_back() {
+    for mix in MIXES {
+        let Some(first) = node(mix[0], "n0", None, "", "") else {
+            continue;
+        };
+        let before = Node {
+            seed: Some(route_port(&first)),
+            ..Node::new(mix[1], "n1")
+        };
+        let Some(second) = before.start() else {
+            continue;
+        };
+        let mut servers = [first, second];
+        expect_mesh(&servers);
+        let mut clients = servers.each_ref().map(plain_client);
+        for client in &mut clients {
+            client.send(b"SUB in.a 1\r\nSUB out.a 2\r\nSUB other.* q 3\r\n");
+            client.ping();
+        }
+        let expect_all = |servers: &[Server; 2], counts: [[usize; 3]; 2]| {
+            for (server, counts) in servers.iter().zip(counts) {
+                for (subject, count) in ["in.a", "out.a", "other.*"].iter().zip(counts) {
+                    expect_interest(server, subject, count);
+                }
+            }
+        };
+        let pings = |server: &Server| {
+            let page = routez(server, "?subs=1").to_string();
+            page.matches("\"$SYS.REQ.SERVER.PING\"").count()
+        };
+        expect_all(&servers, [[1; 3], [1; 3]]);
+        assert_eq!((pings(&servers[0]), pings(&servers[1])), (1, 1));
+        let routes = routez(&servers[1], "")["routes"][0]["rid"].clone();
+        let more = "permissions { import: [\"in.>\"], export: { deny: \"in.>\", allow: [\"out.>\", \"in.>\"] } }";
+        let after = Node { more, ..before };
+        servers[1].reload(&after.conf()).expect("a reload");
+        // The second one tells of `in.a` alone, and takes notice of `out.a` alone; of what servers are asked, of nothing.
+        expect_all(&servers, [[1, 0, 0], [0, 1, 0]]);
+        let is_gone = || (pings(&servers[0]) == 0).then_some(());
+        expect("no requests to the second one", is_gone, || {
+            routez(&servers[0], "?subs=1").to_string()
+        });
+        let shown = routez(&servers[1], "");
+        assert_eq!(shown["import"], json!({"allow": ["in.>"]}));
+        plain_client(&servers[0]).send(b"PUB in.a 1\r\na\r\nPING\r\n");
+        clients[1].expect(b"MSG in.a 1 1\r\na\r\n");
+        let more =
+            "permissions { import: [\"in.>\", \"other.>\"], export: [\"out.>\", \"other.>\"] }";
+        let wider = Node { more, ..before };
+        servers[1].reload(&wider.conf()).expect("a reload");
+        expect_all(&servers, [[1, 0, 1], [0, 1, 1]]);
+        servers[1].reload(&before.conf()).expect("a reload");
+        expect_all(&servers, [[1; 3], [1; 3]]);
+        let are_back = || ((pings(&servers[0]), pings(&servers[1])) == (1, 1)).then_some(());
+        expect("requests to both", are_back, || {
+            routez(&servers[0], "?subs=1").to_string()
+        });
+        assert_eq!(
+            routez(&servers[1], "")["routes"][0]["rid"],
+            routes,
+            "the routes stay"
+        );
+    }
+}
+
+#[test]
+fn a_route_by_tls_goes_to_the_host_that_its_url_names_and_no_other() {
+    let certs = format!("{}/certs", env!("CARGO_MANIFEST_DIR"));
+    let tls = format!(
+        "tls {{ cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", ca_file: \"{certs}/ca.pem\" }}"
+    );
+    for mix in MIXES {
+        let first = Node {
+            more: &tls,
+            ..Node::new(mix[0], "n0")
+        };
+        // All of this machine's addresses, of which the certificate names the first one.
+        let conf = first
+            .conf()
+            .replace("127.0.0.1:-1\"\n\ntls", "0.0.0.0:-1\"\n\ntls");
+        let (Some(path), Some(other)) = (mix[0].path(), mix[1].path()) else {
+            continue;
+        };
+        let first = Start::new(&path)
+            .conf(&conf)
+            .arg("-D")
+            .run()
+            .expect("it starts");
+        let port = wait_for(|| {
+            let log = first.log();
+            let (_, rest) = log.split_once("Listening for route connections on 0.0.0.0:")?;
+            rest.split_once('\n')?.0.trim().parse().ok()
+        });
+        let port: u16 = port.expect("it listens for routes");
+        let dialling = |host: &str| {
+            let second = Node {
+                seed: Some(port),
+                more: &tls,
+                ..Node::new(mix[1], "n1")
+            };
+            let conf = second
+                .conf()
+                .replace(&format!("127.0.0.1:{port}"), &format!("{host}:{port}"));
+            Start::new(&other)
+                .conf(&conf)
+                .arg("-D")
+                .run()
+                .expect("it starts")
+        };
+        let stranger = dialling("127.0.0.2");
+        expect_log(&stranger, "TLS route handshake error");
+        expect_log(&stranger, "TLS Handshake Failure");
+        assert!(remotes(&stranger).is_empty() && remotes(&first).is_empty());
+        drop(stranger);
+        for host in ["127.0.0.1", "localhost"] {
+            let friend = dialling(host);
+            let is_there = || (remotes(&friend) == ["n0"]).then_some(());
+            expect(host, is_there, || friend.log());
+        }
+    }
+}
+
+#[test]
+fn a_certificate_must_be_that_of_a_known_host_where_that_is_asked_for() {
+    let certs = format!("{}/certs", env!("CARGO_MANIFEST_DIR"));
+    let tls = |more: &str| {
+        format!(
+            "tls {{ cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", ca_file: \"{certs}/ca.pem\", {more} }}"
+        )
+    };
+    for mix in MIXES {
+        for (host, is_known) in [("localhost", true), ("elsewhere.invalid", false)] {
+            // Nobody listens there: what counts is that the URL is in the configuration.
+            let (seed, more) = (
+                Some(free_port()),
+                tls("verify_cert_and_check_known_urls: true"),
+            );
+            let first = Node {
+                seed,
+                more: &more,
+                ..Node::new(mix[0], "n0")
+            };
+            let conf = first
+                .conf()
+                .replace("route://127.0.0.1:", &format!("route://{host}:"));
+            let (Some(path), Some(_)) = (mix[0].path(), mix[1].path()) else {
+                continue;
+            };
+            let first = Start::new(&path)
+                .conf(&conf)
+                .arg("-D")
+                .run()
+                .expect("it starts");
+            let more = tls("");
+            let second = Node {
+                seed: Some(route_port(&first)),
+                more: &more,
+                ..Node::new(mix[1], "n1")
+            };
+            let second = second.start().expect("it is there");
+            if is_known {
+                expect_mesh(&[first, second]);
+                continue;
+            }
+            expect_log(&first, "authentication error");
+            expect_log(&second, "Route Error 'Authorization Violation'");
+            assert!(remotes(&first).is_empty());
+        }
+    }
+}

@@ -174,6 +174,15 @@ impl Engine {
                     sink.reply(conn, lines);
                 }
             }
+            if facts.services.account == account.name {
+                let lines = &mut self.scratch;
+                lines.clear();
+                let subjects = facts.services.subjects.iter().map(String::as_bytes);
+                for subject in subjects.filter(|it| !facts.import.passes(it)) {
+                    no_interest_line(shown, subject, None, lines);
+                }
+                sink.reply(conn, lines);
+            }
         }
     }
 
