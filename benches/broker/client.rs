@@ -1,6 +1,6 @@
 //! A connection past its handshake.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use memchr::memmem;
@@ -52,6 +52,20 @@ impl Client {
         }
         self.unread.clear();
         Ok(())
+    }
+
+    /// Whether a message has come, or comes within `patience`.
+    pub(crate) fn has_received(&mut self, patience: Duration) -> Outcome<bool> {
+        wire::set_read_timeout(self.wire.as_mut(), patience)?;
+        let mut first = [0; 1024];
+        let result = self.wire.read(&mut first);
+        wire::set_read_timeout(self.wire.as_mut(), ANSWER_TIMEOUT)?;
+        match result {
+            Ok(0) => Err("the server closed the connection before a message".into()),
+            Ok(count) => Ok(count > pings(first.get(..count).unwrap_or_default()) * PING.len()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The stream itself, for a poll loop.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::load::Load;
 use crate::process::{Program, Server};
+use crate::site::Site;
 use crate::wire::Transport;
 use crate::{Figures, Outcome};
 
@@ -75,22 +76,22 @@ pub(crate) fn subscriptions(program: &Program, _: Duration) -> Outcome<Figures> 
 
 /// What stays when, after a fan-out and many subscriptions, everyone has left.
 pub(crate) fn leave(program: &Program, _: Duration) -> Outcome<Figures> {
-    let server = Server::start(program, Transport::Plain)?;
+    let site = Site::single(program, Transport::Plain)?;
     sleep(SETTLE);
-    let before = server.memory()?.resident_kib;
+    let before = site.memory()?.resident_kib;
     let load = Load {
         subscribers: 1_000,
         payload: 128,
         window: 32 << 20,
         ..Load::BASE
     };
-    let mut traffic = load.connect(&server)?;
-    let subscriber = Client::connect(&server, subscribe(SUBSCRIPTIONS).as_bytes())?;
+    let mut traffic = load.connect(&site)?;
+    let subscriber = Client::connect(site.subscribers(), subscribe(SUBSCRIPTIONS).as_bytes())?;
     traffic.run(Duration::from_secs(1))?;
     drop(traffic);
     drop(subscriber);
     sleep(LEFT_FOR);
-    let memory = server.memory()?;
+    let memory = site.memory()?;
     Ok(Figures::from([
         ("left_percent", memory.resident_kib / before * 100.0),
         ("left_peak_mib", memory.peak_kib / 1024.0),

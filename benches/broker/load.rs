@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::process::{Program, Server};
+use crate::process::Program;
+use crate::site::Site;
 use crate::traffic::{Flow, Pacer, Script, Traffic};
 use crate::wire::Transport;
 use crate::{Figures, Outcome};
@@ -29,6 +30,8 @@ pub(crate) struct Load {
     pub(crate) block: usize,
     /// How far a publisher may be ahead of its subscribers, in bytes at the subscribers.
     pub(crate) window: u64,
+    /// Whether the subscribers are on another server of a cluster. CPU time is that of both then.
+    pub(crate) is_routed: bool,
     /// What the connections run over.
     pub(crate) transport: Transport,
 }
@@ -45,18 +48,23 @@ impl Load {
         churn: 0,
         block: 64 * 1024,
         window: 4 * 1024 * 1024,
+        is_routed: false,
         transport: Transport::Plain,
     };
 
     /// Runs the load on a fresh server: a warm-up, then `duration` measured.
     pub(crate) fn measure(&self, program: &Program, duration: Duration) -> Outcome<Figures> {
-        let server = Server::start(program, self.transport)?;
-        let mut traffic = self.connect(&server)?;
+        let site = if self.is_routed {
+            Site::pair(program, self.transport)?
+        } else {
+            Site::single(program, self.transport)?
+        };
+        let mut traffic = self.connect(&site)?;
         traffic.run(duration.mul_f64(WARM_UP))?;
-        let before = server.usage()?;
+        let before = site.usage()?;
         let tally = traffic.run(duration)?;
-        let spent = server.usage()?.since(&before);
-        let memory = server.memory()?;
+        let spent = site.usage()?.since(&before);
+        let memory = site.memory()?;
         traffic.check_surplus()?;
 
         let messages = tally.messages * self.deliveries().max(1) as f64;
@@ -72,14 +80,14 @@ impl Load {
     }
 
     /// Opens all connections, subscribers first.
-    pub(crate) fn connect(&self, server: &Server) -> Outcome<Traffic> {
+    pub(crate) fn connect(&self, site: &Site) -> Outcome<Traffic> {
         let flows: Outcome<Vec<Flow>> = (0..self.flows)
-            .map(|flow| self.connect_flow(server, flow))
+            .map(|flow| self.connect_flow(site, flow))
             .collect();
         let pacer = match self.churn {
             0 => None,
             rate => Some(Pacer::new(
-                Client::connect(server, b"")?,
+                Client::connect(site.publishers(), b"")?,
                 churn_script(),
                 f64::from(rate),
             )?),
@@ -87,7 +95,7 @@ impl Load {
         Traffic::new(flows?, pacer)
     }
 
-    fn connect_flow(&self, server: &Server, flow: usize) -> Outcome<Flow> {
+    fn connect_flow(&self, site: &Site, flow: usize) -> Outcome<Flow> {
         let queue = if self.is_queue { " workers" } else { "" };
         let lines: String = (0..self.subjects)
             .map(|subject| {
@@ -98,11 +106,13 @@ impl Load {
                 )
             })
             .collect();
-        let subscribers: Outcome<_> = (0..self.subscribers)
-            .map(|_| Client::connect(server, lines.as_bytes()))
+        let subscribers: Outcome<Vec<Client>> = (0..self.subscribers)
+            .map(|_| Client::connect(site.subscribers(), lines.as_bytes()))
             .collect();
-        let publisher = Client::connect(server, b"")?;
-        Flow::new(publisher, subscribers?, self.script(flow), self.window)
+        let subscribers = subscribers?;
+        site.settle()?;
+        let publisher = Client::connect(site.publishers(), b"")?;
+        Flow::new(publisher, subscribers, self.script(flow), self.window)
     }
 
     /// How many subscribers receive each message.

@@ -10,7 +10,7 @@
 //! server has a reason to drop anyone, and every round ends with every expected byte received, or fails.
 //!
 //! ```text
-//! options ─► main ─► workloads ─┬─► load ─► traffic ──┐
+//! options ─► main ─► workloads ─┬─► load ─► traffic ──┐    (site: one server, or a cluster of two)
 //!                               ├─► latency           ├─► client ─► wire ─► socket
 //!                               ├─► storm             │
 //!                               ├─► idle              │
@@ -34,6 +34,7 @@ mod options;
 mod process;
 mod report;
 mod shared;
+mod site;
 mod storm;
 mod tls;
 mod traffic;

@@ -54,6 +54,8 @@ impl Program {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    /// Where other servers connect, if it is one of a cluster.
+    cluster: Option<SocketAddr>,
     transport: Transport,
     directory: PathBuf,
 }
@@ -68,8 +70,8 @@ impl Server {
         let mut server = Self::spawn(program, transport, ([127, 0, 0, 1], 0).into())?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            if let Some(address) = server.announced_address() {
-                server.address = address;
+            if let Some((address, cluster)) = server.announced() {
+                (server.address, server.cluster) = (address, cluster);
                 return Ok(server);
             }
             server.check_alive(deadline)?;
@@ -101,6 +103,11 @@ impl Server {
     /// Where it accepts clients.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it accepts routes, if it is one of a cluster.
+    pub(crate) fn cluster(&self) -> Option<SocketAddr> {
+        self.cluster
     }
 
     /// One more connection to it.
@@ -184,22 +191,26 @@ impl Server {
         Ok(Self {
             child,
             address,
+            cluster: None,
             transport,
             directory,
         })
     }
 
-    /// The client address from `<name>_<pid>.ports`, once the file is complete.
-    fn announced_address(&self) -> Option<SocketAddr> {
+    /// The addresses for clients and routes from `<name>_<pid>.ports`, once the file is complete.
+    fn announced(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
         let end = format!("_{}.ports", self.child.id());
         let file = fs::read_dir(&self.directory)
             .ok()?
             .filter_map(Result::ok)
             .find(|entry| entry.file_name().to_string_lossy().ends_with(&end))?;
         let ports: serde_json::Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-        let url = ports.get("nats")?.get(0)?.as_str()?;
-        let (_, address) = url.split_once("://")?;
-        address.parse().ok()
+        let address = |kind: &str| {
+            let url = ports.get(kind)?.get(0)?.as_str()?;
+            let (_, address) = url.split_once("://")?;
+            address.parse().ok()
+        };
+        Some((address("nats")?, address("cluster")))
     }
 
     /// Fails if the server has ended or `deadline` has passed.
@@ -249,6 +260,15 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// That of two processes together.
+    pub(crate) fn and(&self, other: &Usage) -> Usage {
+        Usage {
+            total_ns: self.total_ns + other.total_ns,
+            user_ticks: self.user_ticks + other.user_ticks,
+            system_ticks: self.system_ticks + other.system_ticks,
+        }
+    }
+
     /// What was spent since `earlier`. The total is exact; ticks are coarse, and only part it into user and system.
     pub(crate) fn since(&self, earlier: &Usage) -> Spent {
         let user_ticks = self.user_ticks - earlier.user_ticks;

@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::client::Client;
 use crate::load::Load;
 use crate::process::{Program, Server};
+use crate::site::Site;
 use crate::{Figures, Outcome};
 
 /// Measures fifty pairs in full flow: alone, beside a subscriber that never reads and the publisher that feeds it, and
@@ -24,13 +25,14 @@ pub(crate) fn interference(program: &Program, duration: Duration) -> Outcome<Fig
         window: 256 * 1024,
         ..Load::BASE
     };
-    let server = Server::start(program, pairs.transport)?;
-    let mut traffic = pairs.connect(&server)?;
+    let site = Site::single(program, pairs.transport)?;
+    let mut traffic = pairs.connect(&site)?;
     traffic.run(duration / 2)?;
     let alone_before = traffic.run(duration)?.rate();
     let is_over = AtomicBool::new(false);
     let (beside, turns) = thread::scope(|scope| {
-        let stalled = scope.spawn(|| stall(&server, &is_over).map_err(|error| error.to_string()));
+        let stalled =
+            scope.spawn(|| stall(site.publishers(), &is_over).map_err(|error| error.to_string()));
         let beside = traffic.run(duration);
         is_over.store(true, Ordering::Relaxed);
         (beside, stalled.join())

@@ -253,6 +253,25 @@ pub(crate) static WORKLOADS: &[Workload] = &[
             ..Load::BASE
         },
     ),
+    Workload::load(
+        "route16",
+        "1 → 1, 16 B, from one server of a cluster to the other, both together",
+        0.35,
+        Load {
+            is_routed: true,
+            ..Load::BASE
+        },
+    ),
+    Workload::load(
+        "route1k",
+        "the same, 1 KiB",
+        0.5,
+        Load {
+            is_routed: true,
+            payload: 1024,
+            ..Load::BASE
+        },
+    ),
     Workload::other(
         "request",
         "request/reply, one in flight",
