@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "rng",
         "id",
         "nkey",
+        "order",
         "stats",
         "log",
         "cause",

@@ -14,6 +14,7 @@ pub use self::health::{HealthError, check_health};
 pub use self::signal::{SignalError, send_signal};
 use self::table::{Flag, GROUPS, Value};
 use self::value::{IntegerError, parse_bool, parse_integer};
+use crate::order;
 use crate::proto::info::PROTOCOL_VERSION;
 
 mod flags;
@@ -256,7 +257,7 @@ fn in_order(matches: &Matches) -> Vec<(&'static Flag, &'static str, Option<Strin
             given.push((position, flag, name, value));
         }
     }
-    given.sort_by_key(|(position, ..)| *position);
+    order::sort_by_key(&mut given, |(position, ..)| *position);
     given
         .into_iter()
         .map(|(_, flag, name, value)| (flag, name, value))

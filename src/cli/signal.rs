@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cause::cause;
+use crate::order;
 
 /// A server's name among the processes.
 const PROCESS_NAME: &str = "midge";
@@ -142,7 +143,7 @@ fn servers(processes: &Path, own: u32) -> Result<Vec<i32>, SignalError> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| *pid != own && is_server(&processes.join(pid.to_string())))
         .collect();
-    pids.sort_unstable();
+    order::sort(&mut pids);
     Ok(pids)
 }
 

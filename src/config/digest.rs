@@ -6,6 +6,7 @@
 use ring::digest::{Context, SHA256};
 
 use super::value::{Data, Map, Value};
+use crate::order;
 
 /// `sha256:` and 64 hexadecimal digits.
 pub(super) fn digest(map: &Map) -> String {
@@ -66,7 +67,7 @@ impl Json<'_> {
 
     fn map(&mut self, map: &Map) {
         let mut entries: Vec<_> = map.entries.iter().collect();
-        entries.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        order::sort_by(&mut entries, |a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
         self.put(b"{");
         for (index, entry) in entries.into_iter().enumerate() {
             self.put(if index == 0 { b"" } else { b"," });

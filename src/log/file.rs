@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{LogError, LogOptions};
 use crate::cause::cause;
+use crate::order;
 
 /// The owner writes, the group may read.
 const MODE: u32 = 0o640;
@@ -124,7 +125,7 @@ impl LogFile {
             return Vec::new();
         };
         let mut backups = self.backups();
-        backups.sort();
+        order::sort(&mut backups);
         backups.truncate(backups.len().saturating_sub(backups_max));
         let remove = |backup: PathBuf| {
             let result = fs::remove_file(&backup);

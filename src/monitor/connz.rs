@@ -8,6 +8,7 @@ use super::snapshot::{Brief, ConnectionSnapshot, Selection, Sort, TlsSnapshot};
 use super::subsz::{listed_in_detail, listed_subjects};
 use super::{ClosedRing, Site, round_trip, uptime};
 use crate::limits;
+use crate::order;
 
 /// What `/connz` is asked for.
 #[derive(Clone, Debug, Default)]
@@ -189,12 +190,17 @@ impl Page {
             Place::Open(..) => None,
         };
         if request.sort == Sort::Reason {
-            all.sort_by_cached_key(|(_, place)| (reason(place), cid(place)));
+            let named = all.into_iter().map(|it| (reason(&it.1), cid(&it.1), it));
+            let mut named: Vec<_> = named.collect();
+            order::sort_by(&mut named, |one, other| {
+                (&one.0, one.1).cmp(&(&other.0, other.1))
+            });
+            all = named.into_iter().map(|(.., it)| it).collect();
         } else {
             // Of those that came in the same moment, the last one has the shortest life.
             let is_falling = request.sort == Sort::Uptime;
             let tie = |cid: u64| if is_falling { u64::MAX - cid } else { cid };
-            all.sort_by_key(|(key, place)| (*key, tie(cid(place))));
+            order::sort_by_key(&mut all, |(key, place)| (*key, tie(cid(place))));
         }
         // Both lists can have a connection that is just closing.
         all.dedup_by_key(|(_, place)| cid(place));

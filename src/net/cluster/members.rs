@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::net::mailbox::Origin;
+use crate::order;
 use crate::proto::route::RouteInfo;
 use crate::session::{CloseReason, ClusterFacts, Hello};
 
@@ -203,7 +204,7 @@ impl Members {
         let mut urls: Vec<String> = staying
             .flat_map(|it| it.info.connect_urls.clone())
             .collect();
-        urls.sort_unstable();
+        order::sort(&mut urls);
         urls.dedup();
         urls
     }

@@ -29,6 +29,7 @@ use crate::id;
 use crate::limits;
 use crate::log::{debug, error, info, quote};
 use crate::monitor;
+use crate::order;
 use crate::proto::route::RouteInfo;
 use crate::rng::Rng;
 use crate::session::{
@@ -629,7 +630,7 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
     let pinned = system.map(|it| it.name.to_string());
     let pinned = pinned.into_iter().chain(cluster.accounts.clone());
     let mut pinned: Vec<String> = pinned.filter(|_| cluster.pool_size.is_some()).collect();
-    pinned.sort_unstable();
+    order::sort(&mut pinned);
     pinned.dedup();
     let services = Services {
         account: system.map_or_else(String::new, |it| it.name.to_string()),

@@ -11,6 +11,7 @@ use crate::monitor::snapshot::{
 };
 use crate::monitor::{ConnzRequest, Listing, Page, Request, SubszRequest};
 use crate::net::mailbox::{Command, Mailbox, Ticket};
+use crate::order;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -157,7 +158,7 @@ impl Monitor {
                 route.is_configured |= remote.is_configured;
             }
         }
-        job.gathered.routes.sort_unstable_by_key(|route| route.rid);
+        order::sort_by_key(&mut job.gathered.routes, |route| route.rid);
         match mem::replace(&mut job.stage, Stage::Counted) {
             Stage::Begun => {
                 self.ask_all(job, &Question::Routes(listing != Listing::None));
@@ -215,7 +216,7 @@ impl Monitor {
                         job.gathered.details.extend(details);
                     }
                 }
-                job.gathered.details.sort_unstable_by_key(|it| it.cid);
+                order::sort_by_key(&mut job.gathered.details, |it| it.cid);
                 true
             }
         }

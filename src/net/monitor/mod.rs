@@ -219,15 +219,9 @@ impl Monitor {
     fn accept_all(&mut self, at: usize, registry: &Registry) {
         while let Some((stream, is_tls)) = self.listeners.accept(at) {
             if self.connections.len() >= limits::MONITOR_CONNECTIONS_MAX {
-                let mut idle: Vec<(Instant, usize)> = self
-                    .connections
-                    .iter()
-                    .filter(|(_, it)| it.is_idle())
-                    .map(|(key, it)| (it.since(), key))
-                    .collect();
-                idle.sort_unstable();
-                match idle.first() {
-                    Some(&(_, key)) => self.remove(key),
+                let idle = self.connections.iter().filter(|(_, it)| it.is_idle());
+                match idle.map(|(key, it)| (it.since(), key)).min() {
+                    Some((_, key)) => self.remove(key),
                     // All of them are at work: this one has to come again.
                     None => continue,
                 }

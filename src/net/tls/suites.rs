@@ -3,6 +3,7 @@
 //! They are the reference server's. Of those that it knows, ring has the ones below; a configuration that names another
 //! does not get this far.
 
+use crate::order;
 use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
@@ -98,7 +99,7 @@ fn ordered(suites: &[String], has_aes: bool) -> Vec<SupportedCipherSuite> {
         .collect();
     let mut others: Vec<_> = SUITES.iter().collect();
     if !has_aes {
-        others.sort_by_key(|(name, _)| !name.contains("CHACHA20"));
+        order::sort_by_key(&mut others, |(name, _)| !name.contains("CHACHA20"));
     }
     let others = others.into_iter().map(|&(_, suite)| suite);
     let is_missing = |suite: &SupportedCipherSuite| !chosen.contains(suite);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Worker;
 use crate::engine::{Engine, Peer};
 use crate::monitor::snapshot::{RouteSnapshot, SubscriptionSnapshot};
+use crate::order;
 use crate::session::{Agreement, Side};
 
 impl Worker {
@@ -78,6 +79,6 @@ fn interest(
             cid,
         });
     });
-    list.sort_unstable_by(|one, other| one.sid.cmp(&other.sid));
+    order::sort_by(&mut list, |one, other| one.sid.cmp(&other.sid));
     list
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::certificate::{Certificate, Dn};
 use crate::config::options::{Cluster, TlsConfig};
+use crate::order;
 
 /// What in a certificate named a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Mapping {
     /// A mapping to these users, in the order in which they are tried.
     pub(super) fn new<'a>(users: impl Iterator<Item = &'a str>) -> Self {
         let mut users: Vec<&str> = users.collect();
-        users.sort_unstable();
+        order::sort(&mut users);
         let names = users.into_iter();
         let names = names.filter_map(|user| Some((Dn::parse(user)?, user.to_owned())));
         Mapping {
