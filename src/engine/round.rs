@@ -54,40 +54,93 @@ pub(super) struct Picks {
     names: Vec<u8>,
 }
 
-/// The way to other servers.
-#[derive(Clone, Copy)]
-pub(super) struct Paths<'r> {
-    pub broker: &'r Broker,
-    pub links: &'r Links,
-    pub export: &'r SubjectFilter,
+/// What members of queue groups and other servers are chosen with.
+pub(super) struct Choice<'e> {
+    pub rng: &'e mut Rng,
+    pub picks: &'e mut Picks,
 }
 
-/// What the deliveries of one message have in common.
-pub(super) struct Round<'r, S> {
+/// What of an engine a round works with: whom it can reach, and what comes of it.
+pub(super) struct Reach<'e> {
     pub worker: u16,
+    pub broker: &'e Broker,
+    pub links: &'e Links,
+    /// What this server may send to others.
+    pub export: &'e SubjectFilter,
+    pub subscriptions: &'e mut Subscriptions,
+    pub guards: &'e mut HashMap<u32, Guard, RandomState>,
+    /// Subscriptions that had their last message, with their account.
+    pub ended: &'e mut Vec<(SubRef, u32)>,
+    /// Service imports, ways back and shadows.
+    pub met: &'e mut Vec<SubRef>,
+}
+
+impl Reach<'_> {
+    /// The same, for a round within a round.
+    fn again(&mut self) -> Reach<'_> {
+        Reach {
+            worker: self.worker,
+            broker: self.broker,
+            links: self.links,
+            export: self.export,
+            subscriptions: self.subscriptions,
+            guards: self.guards,
+            ended: self.ended,
+            met: self.met,
+        }
+    }
+}
+
+/// How the message of a round is delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Where its subscribers are.
     pub account: u32,
+    /// Workers that have had it already.
     pub hops: u8,
     /// Whether the publisher may get it too.
     pub echo: bool,
     /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
     pub skip: Option<u32>,
-    pub message: &'r Message<'r>,
-    /// What subscriptions of other workers will not take.
-    pub denials: &'r Denials,
-    pub subscriptions: &'r mut Subscriptions,
-    pub guards: &'r mut HashMap<u32, Guard, RandomState>,
+    /// The time.
     pub now: Instant,
-    pub ended: &'r mut Vec<(SubRef, u32)>,
-    pub met: &'r mut Vec<SubRef>,
-    pub paths: Paths<'r>,
-    pub sink: &'r mut S,
-    /// Whether anyone got it.
-    pub reached: bool,
-    /// Whether one who got it is filling up.
-    pub filling: bool,
 }
 
-impl<S: Sink> Round<'_, S> {
+/// What the deliveries of one message have in common.
+pub(super) struct Round<'r, S> {
+    reach: Reach<'r>,
+    /// What subscriptions of other workers will not take.
+    denials: &'r Denials,
+    message: &'r Message<'r>,
+    terms: Terms,
+    sink: &'r mut S,
+    /// Whether anyone got it.
+    reached: bool,
+    /// Whether one who got it is filling up.
+    filling: bool,
+}
+
+impl<'r, S: Sink> Round<'r, S> {
+    /// A round that nobody was reached by yet.
+    #[inline(always)]
+    pub(super) fn new(
+        reach: Reach<'r>,
+        denials: &'r Denials,
+        message: &'r Message<'r>,
+        terms: Terms,
+        sink: &'r mut S,
+    ) -> Self {
+        Round {
+            reach,
+            denials,
+            message,
+            terms,
+            sink,
+            reached: false,
+            filling: false,
+        }
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         Outcome {
             reached: self.reached,
@@ -99,8 +152,8 @@ impl<S: Sink> Round<'_, S> {
     pub(super) fn each(&mut self, subs: &[SubRef]) {
         for run in subs.chunk_by(|one, next| one.worker == next.worker) {
             match run.first() {
-                Some(first) if first.worker == SERVICES => self.met.extend_from_slice(run),
-                Some(first) if first.worker != self.worker => {
+                Some(first) if first.worker == SERVICES => self.reach.met.extend_from_slice(run),
+                Some(first) if first.worker != self.reach.worker => {
                     self.remote(first.worker, To::Each(run))
                 }
                 _ => run.iter().for_each(|&sub| {
@@ -118,7 +171,7 @@ impl<S: Sink> Round<'_, S> {
         let start = rng.below(group.members.len());
         let (before, after) = group.members.split_at(start);
         for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
-            if sub.worker != self.worker {
+            if sub.worker != self.reach.worker {
                 if self.denials.hold(&[sub], self.message.subject()) {
                     continue;
                 }
@@ -141,7 +194,8 @@ impl<S: Sink> Round<'_, S> {
     /// Everyone that matches, other servers too: each of those gets one copy, whatever it is for. Each member of a queue
     /// group is as likely as any other one, wherever it is.
     #[cold]
-    pub(super) fn everywhere(&mut self, matches: &Matches, rng: &mut Rng, picks: &mut Picks) {
+    pub(super) fn everywhere(&mut self, matches: &Matches, choice: Choice<'_>) {
+        let Choice { rng, picks } = choice;
         self.each(&matches.plain);
         picks.chosen.clear();
         for (at, group) in matches.groups().iter().enumerate() {
@@ -167,7 +221,7 @@ impl<S: Sink> Round<'_, S> {
         if chosen.is_empty() {
             for run in plain.chunk_by(|one, next| one.worker == next.worker) {
                 match run.first() {
-                    Some(first) if first.owner() != self.worker => {
+                    Some(first) if first.owner() != self.reach.worker => {
                         self.remote(first.owner(), To::Routes(run));
                     }
                     _ => run.iter().for_each(|&route| {
@@ -190,7 +244,7 @@ impl<S: Sink> Round<'_, S> {
                 }
                 names.extend_from_slice(&group.name);
             }
-            if route.owner() == round.worker {
+            if route.owner() == round.reach.worker {
                 round.over(route, names);
             } else if names.is_empty() {
                 round.remote(route.owner(), To::Routes(&[route]));
@@ -219,12 +273,12 @@ impl<S: Sink> Round<'_, S> {
     /// Whether a link, one of this worker's, took it.
     pub(super) fn over(&mut self, route: SubRef, groups: &[u8]) -> bool {
         let (Some(link), Some(account)) = (
-            self.paths.links.get(route),
-            self.paths.broker.account(self.account),
+            self.reach.links.get(route),
+            self.reach.broker.account(self.terms.account),
         ) else {
             return false;
         };
-        if self.paths.export.denies(self.message.subject()) {
+        if self.reach.export.denies(self.message.subject()) {
             return false;
         }
         let shown = link.carries.shown(&account.name);
@@ -241,11 +295,10 @@ impl<S: Sink> Round<'_, S> {
         &mut self,
         names: &[&[u8]],
         gone: SubRef,
-        (cache, broker): (&mut Cache, &Broker),
-        rng: &mut Rng,
-        picks: &mut Picks,
+        cache: &mut Cache,
+        Choice { rng, picks }: Choice<'_>,
     ) {
-        let Some(account) = broker.account(self.account) else {
+        let Some(account) = self.reach.broker.account(self.terms.account) else {
             return;
         };
         let subject = self.message.subject();
@@ -266,15 +319,15 @@ impl<S: Sink> Round<'_, S> {
     /// Whether the subscription, one of this worker's, took it.
     #[inline]
     pub(super) fn local(&mut self, sub: SubRef) -> bool {
-        let Some(subscription) = self.subscriptions.get(sub) else {
+        let Some(subscription) = self.reach.subscriptions.get(sub) else {
             return self.elsewhere(sub);
         };
         let full = subscription.max > 0 && subscription.delivered >= u64::from(subscription.max);
-        if full || self.skip == Some(subscription.conn) {
+        if full || self.terms.skip == Some(subscription.conn) {
             return false;
         }
         if subscription.guarded {
-            let guard = self.guards.get_mut(&subscription.conn);
+            let guard = self.reach.guards.get_mut(&subscription.conn);
             let (subject, queue) = (self.message.subject(), subscription.queue());
             if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
                 return false;
@@ -289,11 +342,11 @@ impl<S: Sink> Round<'_, S> {
         }
         subscription.delivered += 1;
         if subscription.delivered == u64::from(subscription.max) {
-            self.ended.push((sub, self.account));
+            self.reach.ended.push((sub, self.terms.account));
         }
         if subscription.guarded {
-            if let Some(guard) = self.guards.get_mut(&subscription.conn) {
-                guard.delivered(self.message.reply(), self.now);
+            if let Some(guard) = self.reach.guards.get_mut(&subscription.conn) {
+                guard.delivered(self.message.reply(), self.terms.now);
             }
         }
         self.filling |= delivery == Delivery::Filling;
@@ -305,41 +358,29 @@ impl<S: Sink> Round<'_, S> {
     #[cold]
     pub(super) fn elsewhere(&mut self, sub: SubRef) -> bool {
         if Replies::is_meant(sub) {
-            self.met.push(sub);
+            self.reach.met.push(sub);
             return true;
         }
-        let Some(shadow) = self.subscriptions.shadows.get(sub) else {
+        let Some(shadow) = self.reach.subscriptions.shadows.get(sub) else {
             return false;
         };
         let (of, home) = (shadow.of, shadow.home);
         let renaming = Arc::clone(&shadow.renaming);
-        let owner = self.subscriptions.get(of);
+        let owner = self.reach.subscriptions.get(of);
         if owner.is_some_and(|owner| owner.queue().is_none()) {
             // Not chosen from others: it can wait for those with the same import, to share what is written anew.
-            self.met.push(sub);
+            self.reach.met.push(sub);
             return true;
         }
         let Some((line, parts)) = renamed(self.message, &renaming) else {
             return false;
         };
-        let mut round = Round {
-            worker: self.worker,
+        let message = Message::new(&line, parts);
+        let terms = Terms {
             account: home,
-            hops: self.hops,
-            echo: self.echo,
-            skip: self.skip,
-            message: &Message::new(&line, parts),
-            denials: self.denials,
-            subscriptions: self.subscriptions,
-            guards: self.guards,
-            now: self.now,
-            ended: self.ended,
-            met: self.met,
-            paths: self.paths,
-            sink: self.sink,
-            reached: false,
-            filling: false,
+            ..self.terms
         };
+        let mut round = Round::new(self.reach.again(), self.denials, &message, terms, self.sink);
         let is_taken = round.local(of);
         let outcome = round.outcome();
         self.reached |= outcome.reached;
@@ -349,9 +390,9 @@ impl<S: Sink> Round<'_, S> {
 
     pub(super) fn remote(&mut self, worker: u16, to: To<'_>) {
         let letter = Letter {
-            account: self.account,
-            hops: self.hops + 1,
-            echo: self.echo,
+            account: self.terms.account,
+            hops: self.terms.hops + 1,
+            echo: self.terms.echo,
             message: self.message,
             to,
         };

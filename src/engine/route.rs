@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::remote::account_of;
-use super::round::{HOPS_MAX, Outcome, Paths, Round, choose, renamed};
+use super::round::{Choice, HOPS_MAX, Outcome, Reach, Round, Terms, choose, renamed};
 use super::service::Crossing;
 use super::{ClientPeer, Delivery, Engine, Letter, RoutePeer, Sink, To, inquiry};
 use crate::proto::encode::{Message, Parts, no_responders};
@@ -12,7 +12,7 @@ use crate::proto::frame::Publish;
 use crate::proto::route::RouteMessage;
 use crate::session::Context;
 use crate::subject::renaming::Renaming;
-use crate::sublist::SubRef;
+use crate::sublist::{Cache, Found, SubRef};
 
 /// Whoever a message comes from that may cross into other accounts.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ pub(super) struct Origin<'a> {
 }
 
 impl Engine {
-    #[inline]
+    #[inline(always)]
     pub(super) fn publish(
         &mut self,
         peer: &ClientPeer,
@@ -43,65 +43,63 @@ impl Engine {
         let Some(account) = self.broker.account(peer.account) else {
             return Delivery::Refused;
         };
-        let matches = self.cache.find(
-            account.index,
-            publish.subject,
-            &account.trie,
-            &account.generations,
-        );
+        let (trie, generations) = (&account.trie, &account.generations);
+        let found = self
+            .cache
+            .look_up(account.index, publish.subject, trie, generations);
         let is_request = peer.session.no_responders && !publish.reply.is_empty();
-        if matches.is_empty() && !is_request {
+        if self.cache.matches(found).is_empty() && !is_request {
             return Delivery::Taken;
         }
-        let message = Message::from_publish(publish, &mut self.scratch);
-        let mut round = Round {
-            worker: self.worker,
+        self.hand_out(peer, publish, found, context, sink)
+    }
+
+    /// Hands a client's message to those that it was found to match.
+    #[inline(never)]
+    fn hand_out(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        found: Found,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Delivery {
+        let echo = peer.session.echo;
+        let terms = Terms {
             account: peer.account,
             hops: 0,
-            echo: peer.session.echo,
-            skip: (!peer.session.echo).then_some(peer.conn),
-            message: &message,
-            denials: &account.denials,
-            subscriptions: &mut self.subscriptions,
-            guards: &mut self.guards,
+            echo,
+            skip: (!echo).then_some(peer.conn),
             now: context.now,
-            ended: &mut self.ended,
-            met: &mut self.met,
-            paths: Paths {
-                broker: &self.broker,
-                links: &self.links,
-                export: &self.facts.export,
-            },
-            sink,
-            reached: false,
-            filling: false,
         };
+        let (reach, choice, cache, scratch) = self.split();
+        let Some(account) = reach.broker.account(peer.account) else {
+            return Delivery::Refused;
+        };
+        let matches = cache.matches(found);
+        let message = Message::from_publish(publish, scratch);
+        let mut round = Round::new(reach, &account.denials, &message, terms, sink);
         if matches.is_routed() {
-            round.everywhere(matches, &mut self.rng, &mut self.picks);
+            round.everywhere(matches, choice);
         } else {
             round.each(&matches.plain);
             for group in matches.groups() {
-                round.one_of(group, None, &mut self.rng);
+                round.one_of(group, None, choice.rng);
             }
         }
-        let (mut reached, mut filling) = (round.reached, round.filling);
+        let mut outcome = round.outcome();
         if !self.met.is_empty() {
-            let outcome = self.publish_across(peer, publish, context, sink);
-            reached |= outcome.reached;
-            filling |= outcome.filling;
+            outcome.merge(self.publish_across(peer, publish, context, sink));
         }
-        if !reached
+        let is_request = peer.session.no_responders && !publish.reply.is_empty();
+        if !outcome.reached
             && is_request
             && !inquiry::is_for_server(peer, publish.subject, &context.info.server_id)
         {
             self.say_no_responders(peer, publish, sink);
         }
         self.end_ended();
-        if filling {
-            Delivery::Filling
-        } else {
-            Delivery::Taken
-        }
+        outcome.delivery()
     }
 
     /// Takes a client's message to the services of other accounts that it met, or an answer of theirs back.
@@ -159,38 +157,25 @@ impl Engine {
     ) -> Outcome {
         // A way back may be new: whoever answers must have heard of it.
         self.tell_news(sink);
-        let Some(account) = self.broker.account(crossing.account) else {
+        let (reach, choice, cache, _) = self.split();
+        let Some(account) = reach.broker.account(crossing.account) else {
             return Outcome::default();
         };
-        let matches = self.cache.find(
+        let matches = cache.find(
             account.index,
             crossing.message.subject(),
             &account.trie,
             &account.generations,
         );
-        let mut round = Round {
-            worker: self.worker,
+        let terms = Terms {
             account: account.index,
             hops: 0,
             echo: origin.echo,
             skip: origin.skip,
-            message: crossing.message,
-            denials: &account.denials,
-            subscriptions: &mut self.subscriptions,
-            guards: &mut self.guards,
             now: origin.now,
-            ended: &mut self.ended,
-            met: &mut self.met,
-            paths: Paths {
-                broker: &self.broker,
-                links: &self.links,
-                export: &self.facts.export,
-            },
-            sink,
-            reached: false,
-            filling: false,
         };
-        round.everywhere(matches, &mut self.rng, &mut self.picks);
+        let mut round = Round::new(reach, &account.denials, crossing.message, terms, sink);
+        round.everywhere(matches, choice);
         let mut outcome = round.outcome();
         if !self.met.is_empty() {
             outcome.merge(self.cross(crossing, origin, sink));
@@ -207,7 +192,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let Some(account) = self.broker.account(crossing.account) else {
+        let Some(account) = self.broker.account(crossing.account).cloned() else {
             return outcome;
         };
         let mut last: Option<(Arc<Renaming>, Arc<[u8]>, Parts)> = None;
@@ -227,28 +212,15 @@ impl Engine {
             let Some((renaming, line, parts)) = made else {
                 continue;
             };
-            let mut round = Round {
-                worker: self.worker,
+            let message = Message::new(&line, parts).sharing(&line);
+            let terms = Terms {
                 account: home,
                 hops: 0,
                 echo: origin.echo,
                 skip: origin.skip,
-                message: &Message::new(&line, parts).sharing(&line),
-                denials: &account.denials,
-                subscriptions: &mut self.subscriptions,
-                guards: &mut self.guards,
                 now: origin.now,
-                ended: &mut self.ended,
-                met: &mut self.met,
-                paths: Paths {
-                    broker: &self.broker,
-                    links: &self.links,
-                    export: &self.facts.export,
-                },
-                sink,
-                reached: false,
-                filling: false,
             };
+            let mut round = Round::new(self.split().0, &account.denials, &message, terms, sink);
             round.local(of);
             outcome.merge(round.outcome());
             last = Some((renaming, line, parts));
@@ -267,31 +239,19 @@ impl Engine {
         now: Instant,
         sink: &mut impl Sink,
     ) -> Delivery {
-        let Some(account) = self.broker.account(letter.account) else {
+        let (reach, choice, cache, _) = self.split();
+        let broker = reach.broker;
+        let Some(account) = broker.account(letter.account) else {
             return Delivery::Taken;
         };
-        let mut round = Round {
-            worker: self.worker,
+        let terms = Terms {
             account: letter.account,
             hops: letter.hops,
             echo: letter.echo,
             skip: publisher.filter(|_| !letter.echo),
-            message: letter.message,
-            denials: &account.denials,
-            subscriptions: &mut self.subscriptions,
-            guards: &mut self.guards,
             now,
-            ended: &mut self.ended,
-            met: &mut self.met,
-            paths: Paths {
-                broker: &self.broker,
-                links: &self.links,
-                export: &self.facts.export,
-            },
-            sink,
-            reached: false,
-            filling: false,
         };
+        let mut round = Round::new(reach, &account.denials, letter.message, terms, sink);
         match letter.to {
             To::Each(subs) => round.each(subs),
             To::Routes(routes) => routes.iter().for_each(|&route| {
@@ -299,15 +259,13 @@ impl Engine {
             }),
             To::Member { sub, group } => {
                 if !round.local(sub) && letter.hops < HOPS_MAX {
-                    let at = (&mut self.cache, &*self.broker);
-                    round.another(&[group], sub, at, &mut self.rng, &mut self.picks);
+                    round.another(&[group], sub, cache, choice);
                 }
             }
             To::Groups { route, groups } => {
                 if !round.over(route, groups) && letter.hops < HOPS_MAX {
                     let names: Vec<&[u8]> = groups.split(|&byte| byte == b' ').collect();
-                    let at = (&mut self.cache, &*self.broker);
-                    round.another(&names, route, at, &mut self.rng, &mut self.picks);
+                    round.another(&names, route, cache, choice);
                 }
             }
         }
@@ -352,7 +310,11 @@ impl Engine {
         if inquiry::may_be_for_server(publish) && account.name == self.facts.services.account {
             inquiry::take_in(index, true, publish, &context.info.server_id, sink);
         }
-        let matches = self.cache.find(
+        let (reach, choice, cache, scratch) = self.split();
+        let Some(account) = reach.broker.account(index) else {
+            return Delivery::Taken;
+        };
+        let matches = cache.find(
             account.index,
             publish.subject,
             &account.trie,
@@ -362,31 +324,17 @@ impl Engine {
             return Delivery::Taken;
         }
         let publish = inner_publish(publish);
-        let message_out = Message::from_publish(&publish, &mut self.scratch);
-        let mut round = Round {
-            worker: self.worker,
-            account: account.index,
+        let message_out = Message::from_publish(&publish, scratch);
+        let terms = Terms {
+            account: index,
             hops: 0,
             echo: true,
             skip: None,
-            message: &message_out,
-            denials: &account.denials,
-            subscriptions: &mut self.subscriptions,
-            guards: &mut self.guards,
             now,
-            ended: &mut self.ended,
-            met: &mut self.met,
-            paths: Paths {
-                broker: &self.broker,
-                links: &self.links,
-                export: &self.facts.export,
-            },
-            sink,
-            reached: false,
-            filling: false,
         };
+        let mut round = Round::new(reach, &account.denials, &message_out, terms, sink);
         round.each(&matches.plain);
-        self.picks.chosen.clear();
+        choice.picks.chosen.clear();
         for name in message.group_names() {
             let groups = matches.groups().iter().enumerate();
             let mut groups = groups.filter(|(_, group)| group.name == name);
@@ -394,19 +342,19 @@ impl Engine {
                 continue;
             };
             // Its last member may have left while the message was on its way: then another server's gets it.
-            if !round.one_of(group, None, &mut self.rng) {
-                let chosen = choose(group, None, &mut self.rng).map(|route| (route, at));
-                self.picks.chosen.extend(chosen);
+            if !round.one_of(group, None, choice.rng) {
+                let chosen = choose(group, None, choice.rng).map(|route| (route, at));
+                choice.picks.chosen.extend(chosen);
             }
         }
-        if !self.picks.chosen.is_empty() {
-            round.over_all(&[], matches, &mut self.picks);
+        if !choice.picks.chosen.is_empty() {
+            round.over_all(&[], matches, choice.picks);
         }
         let mut outcome = round.outcome();
         // Services of other accounts are asked by the server where the request was made; answers come back here.
         self.met.retain(|sub| sub.is_local());
         if !self.met.is_empty() {
-            outcome.merge(self.cross_back(account.index, &publish, now, sink));
+            outcome.merge(self.cross_back(index, &publish, now, sink));
         }
         self.end_ended();
         outcome.delivery()
@@ -464,6 +412,26 @@ impl Engine {
             );
             self.answer(peer, sink);
         }
+    }
+
+    /// What rounds work with, what they choose by, and where they look.
+    #[inline(always)]
+    fn split(&mut self) -> (Reach<'_>, Choice<'_>, &mut Cache, &mut Vec<u8>) {
+        let reach = Reach {
+            worker: self.worker,
+            broker: &self.broker,
+            links: &self.links,
+            export: &self.facts.export,
+            subscriptions: &mut self.subscriptions,
+            guards: &mut self.guards,
+            ended: &mut self.ended,
+            met: &mut self.met,
+        };
+        let choice = Choice {
+            rng: &mut self.rng,
+            picks: &mut self.picks,
+        };
+        (reach, choice, &mut self.cache, &mut self.scratch)
     }
 
     /// Ends the subscriptions that have had their last message.

@@ -129,7 +129,7 @@ impl Parser {
 
     /// Takes a message from the front of `buf`, with the bytes it has there, if it has come whole and is written the way
     /// client libraries write it. Whatever is not may be a message all the same: [`Parser::next`] tells.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn quick_publish<'a>(
         &self,
@@ -273,7 +273,7 @@ fn quick_publish<'a>(buf: &'a [u8], limits: &Limits) -> Option<(Publish<'a>, usi
 }
 
 /// The same from the subject on, and its length up to there.
-#[inline]
+#[inline(always)]
 pub(super) fn quick_message<'a>(
     line: &'a [u8],
     with_headers: bool,
@@ -321,7 +321,7 @@ pub(super) fn quick_message<'a>(
 }
 
 /// Bytes up to a single space; `None` if another control character comes first, or none.
-#[inline]
+#[inline(always)]
 pub(super) fn word_len(text: &[u8]) -> Option<usize> {
     let mut len = 0;
     // Eight bytes at a time: the top bit of each byte that is a blank or below; the first of them is exact.

@@ -26,6 +26,10 @@ pub struct Cache {
     forgets: bool,
 }
 
+/// Where the matches of the last lookup are.
+#[derive(Clone, Copy, Debug)]
+pub struct Found(usize);
+
 /// What a cache of matches has been good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheFigures {
@@ -72,7 +76,6 @@ impl Cache {
     /// # Panics
     ///
     /// If a thread panicked while it changed the trie.
-    #[inline]
     pub fn find(
         &mut self,
         account: u32,
@@ -80,6 +83,23 @@ impl Cache {
         trie: &RwLock<Sublist>,
         generations: &Generations,
     ) -> &Matches {
+        let found = self.look_up(account, subject, trie, generations);
+        self.matches(found)
+    }
+
+    /// The same, to be had again from [`Cache::matches`] until the next lookup.
+    ///
+    /// # Panics
+    ///
+    /// If a thread panicked while it changed the trie.
+    #[inline(always)]
+    pub fn look_up(
+        &mut self,
+        account: u32,
+        subject: &[u8],
+        trie: &RwLock<Sublist>,
+        generations: &Generations,
+    ) -> Found {
         // Publishers stay with a subject for a while: the place of the last one is worth a look before any hash.
         let last = self.entries.get(self.last);
         if !last.is_some_and(|entry| entry.is_for(account, subject)) {
@@ -91,7 +111,14 @@ impl Cache {
         if entry.stamp != Some(stamp) {
             self.walk(at, stamp, trie);
         }
-        &self.entries[at].matches
+        Found(at)
+    }
+
+    /// What a lookup found.
+    #[inline(always)]
+    #[must_use]
+    pub fn matches(&self, found: Found) -> &Matches {
+        &self.entries[found.0].matches
     }
 
     /// What it has been good for.
@@ -112,6 +139,7 @@ impl Cache {
     }
 
     /// Where the subject's entry is; if there is none, where it is now, with nothing found yet.
+    #[inline(never)]
     fn place(&mut self, account: u32, subject: &[u8]) -> usize {
         if self.entries.is_empty() {
             self.entries.resize_with(PLACES, Entry::default);
@@ -137,6 +165,7 @@ impl Cache {
         at
     }
 
+    #[inline(never)]
     fn walk(&mut self, at: usize, stamp: Stamp, trie: &RwLock<Sublist>) {
         let entry = &mut self.entries[at];
         entry.stamp = Some(stamp).filter(|_| !self.forgets);
@@ -150,26 +179,40 @@ impl Cache {
 }
 
 impl Entry {
-    #[inline]
+    #[inline(always)]
     fn is_for(&self, account: u32, subject: &[u8]) -> bool {
         self.account == account && is_same(&self.subject, subject)
     }
 }
 
 /// Whether two subjects are the same: most are so short that a call costs more than the comparison.
-#[inline]
+#[inline(always)]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    let (mut ones, mut others) = (one.chunks_exact(8), other.chunks_exact(8));
-    let is_eight_same = |(one, other): (&[u8], &[u8])| {
-        let (one, other): (Option<&[u8; 8]>, Option<&[u8; 8]>) =
-            (one.first_chunk(), other.first_chunk());
-        one == other
-    };
-    ones.by_ref().zip(others.by_ref()).all(is_eight_same)
-        && ones.remainder().iter().eq(others.remainder())
+    // Their ends overlap with what comes before: a few bytes are compared twice, none by itself.
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(end), Some(other_end)) => {
+            let (eights, other_eights) = (one.chunks_exact(8), other.chunks_exact(8));
+            end == other_end
+                && eights
+                    .zip(other_eights)
+                    .all(|(one, other)| is_eight(one, other))
+        }
+        _ => match (one.last_chunk::<4>(), other.last_chunk::<4>()) {
+            (Some(end), Some(other_end)) => {
+                end == other_end && one.first_chunk::<4>() == other.first_chunk::<4>()
+            }
+            _ => one.iter().eq(other),
+        },
+    }
+}
+
+/// Whether two runs of eight bytes are the same.
+#[inline(always)]
+fn is_eight(one: &[u8], other: &[u8]) -> bool {
+    one.first_chunk::<8>() == other.first_chunk::<8>()
 }
 
 #[cfg(test)]

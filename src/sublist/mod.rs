@@ -10,7 +10,7 @@ mod members;
 mod text;
 mod trie;
 
-pub use cache::{Cache, CacheFigures};
+pub use cache::{Cache, CacheFigures, Found};
 pub use generations::{Generations, Stamp};
 pub use members::{Group, Matches};
 pub use text::Text;
