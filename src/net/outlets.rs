@@ -45,6 +45,8 @@ pub(super) struct Outlets {
     pub(super) blocked: Vec<u32>,
     /// Connections of this worker that may read again.
     pub(super) resumed: Vec<Origin>,
+    /// Connections that were compressed some time. They are few, and may be gone.
+    compressed: Vec<u32>,
     /// What is collected for each other worker.
     batches: Vec<Batch>,
     /// Bytes queued since everything was last written.
@@ -73,6 +75,7 @@ impl Outlets {
             doomed: Vec::new(),
             blocked: Vec::new(),
             resumed: Vec::new(),
+            compressed: Vec::new(),
             batches,
             produced: 0,
             origin: Origin {
@@ -118,6 +121,18 @@ impl Outlets {
         self.slots.get_mut(conn as usize)?.as_mut()
     }
 
+    /// Compresses what is queued for another server from now on; what it sends is undone, beginning with `read`, which was
+    /// read already.
+    pub(super) fn compress(&mut self, conn: u32, level: Level, read: &[u8]) {
+        let Some(outlet) = self.get(conn) else {
+            return;
+        };
+        let queued = outlet.pending();
+        outlet.transport.compress(level, queued, read);
+        self.compressed.retain(|&other| other != conn);
+        self.compressed.push(conn);
+    }
+
     /// Compresses what goes to another server like this from now on, if it is compressed.
     pub(super) fn set_level(&mut self, conn: u32, level: Level) {
         if let Some(outlet) = self.get(conn) {
@@ -160,6 +175,7 @@ impl Outlets {
     pub(super) fn shrink(&mut self) {
         self.slots = Vec::new();
         self.listed = Vec::new();
+        self.compressed = Vec::new();
     }
 
     /// Frees what is kept for next time.
@@ -171,11 +187,11 @@ impl Outlets {
             mailbox.trim();
         }
         self.pool.trim();
-        for outlet in self.slots.iter_mut().flatten() {
-            if outlet.label.is_route {
-                outlet.transport.trim();
-            }
-        }
+        let slots = &mut self.slots;
+        self.compressed.retain(|&conn| {
+            let outlet = slots.get_mut(conn as usize).and_then(Option::as_mut);
+            outlet.is_some_and(|outlet| outlet.transport.trim())
+        });
         self.doomed = Vec::new();
         self.blocked = Vec::new();
         self.resumed = Vec::new();

@@ -117,11 +117,10 @@ impl Transport {
         }
     }
 
-    /// Frees what is kept for next time.
-    pub(super) fn trim(&mut self) {
-        if let Some(compressed) = &mut self.compressed {
-            compressed.trim();
-        }
+    /// Frees what is kept for the next chunk; false if nothing is compressed here.
+    pub(super) fn trim(&mut self) -> bool {
+        let compressed = self.compressed.as_mut();
+        compressed.map(|it| it.trim()).is_some()
     }
 
     /// The TLS session, to be asked what was agreed on.

@@ -47,7 +47,7 @@ impl Found {
 }
 
 /// The search in one block.
-struct Search<'a> {
+struct Search<'a, const DEEP: bool> {
     bytes: &'a [u8],
     heads: &'a mut [u16],
     links: &'a mut [u16],
@@ -72,14 +72,22 @@ impl Encoder {
             Level::Better => 4,
             Level::Best => 32,
         };
+        match depth {
+            0 => self.elements::<false>(bytes, depth, out),
+            _ => self.elements::<true>(bytes, depth, out),
+        }
+    }
+
+    /// Appends the elements. `DEEP` is whether chains are followed, which leaves nothing to ask on the way.
+    fn elements<const DEEP: bool>(&mut self, bytes: &[u8], depth: usize, out: &mut Vec<u8>) {
         let bits = bytes.len().max(1).ilog2();
         let bits = bits.clamp(TABLE_BITS_MIN, TABLE_BITS_MAX);
         self.heads.clear();
         self.heads.resize(1 << bits, 0);
-        if depth > 0 {
+        if DEEP {
             self.links.resize(ENCODED_BYTES_MAX, 0);
         }
-        let mut search = Search {
+        let mut search = Search::<DEEP> {
             bytes,
             heads: &mut self.heads,
             links: &mut self.links,
@@ -94,7 +102,7 @@ impl Encoder {
                 continue;
             };
             misses = 0;
-            if depth > 0 && at + 1 + WORD <= bytes.len() {
+            if DEEP && at + 1 + WORD <= bytes.len() {
                 // Perhaps a better one begins right behind.
                 let next = search.at(at + 1, offset);
                 found = next
@@ -115,7 +123,7 @@ impl Encoder {
             offset = distance;
             said = found.at + found.len;
             // What was just said is worth finding again, at its end most of all.
-            let first = if depth > 0 { at + 2 } else { said - 2 };
+            let first = if DEEP { at + 2 } else { said - 2 };
             for at in first..said {
                 search.note(at);
             }
@@ -130,13 +138,13 @@ impl Encoder {
     }
 }
 
-impl Search<'_> {
+impl<const DEEP: bool> Search<'_, DEEP> {
     /// What begins at `at` and was said before, `offset` bytes further up or elsewhere. A word must be there.
     #[inline]
     fn at(&mut self, at: usize, offset: usize) -> Option<Found> {
         let word = self.word(at);
         let head = self.place(at, word);
-        if self.depth == 0 {
+        if !DEEP {
             // The same distance again costs least.
             let from = if offset > 0 && self.agrees(at - offset, word) {
                 at - offset
@@ -187,14 +195,14 @@ impl Search<'_> {
     )]
     fn place(&mut self, at: usize, word: u64) -> usize {
         // Six bytes are found faster and copied faster, four are found more often.
-        let hash = if self.depth == 0 {
+        let hash = if !DEEP {
             (word << 16).wrapping_mul(0x9e37_79b1_85eb_ca87)
         } else {
             (word << 32).wrapping_mul(0x9e37_79b1_85eb_ca87)
         };
         let head = &mut self.heads[(hash >> self.shift) as usize];
         let before = std::mem::replace(head, at as u16);
-        if self.depth > 0 {
+        if DEEP {
             self.links[at] = before;
         }
         usize::from(before)

@@ -167,6 +167,23 @@ fn blocks_are_read_by_the_letter() {
 }
 
 #[test]
+fn streams_of_the_reference_server_are_read() {
+    // What it sent to another server, with s2_fast and with s2_better.
+    let start = "ff06000053327354774f00";
+    let block = "74ee85038d0358524d53472024472076203338300d0a61626364656667689e0800302d303132333435363738392d7a110119001f00";
+    let pattern = "abcdefgh".repeat(6);
+    let payload = format!(
+        "{pattern}-0123456789-{}abcdefgh-0123456789-",
+        "z".repeat(300)
+    );
+    let said = format!("RMSG $G v 380\r\n{payload}\r\n");
+    for (len, end) in [("3b0000", "4e4001040d0a"), ("3d0000", "31502e4001040d0a")] {
+        let wire = hex(&format!("{start}{len}{block}{end}"));
+        assert_eq!(unpacked(&[&wire], 100).unwrap(), said.as_bytes());
+    }
+}
+
+#[test]
 fn blocks_that_are_none_are_refused() {
     for (block, error) in [
         ("", "s2: a block has no size"),

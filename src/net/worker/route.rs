@@ -97,9 +97,7 @@ impl Worker {
             outlets,
             ..
         } = self;
-        let (Some(connection), Some(outlet)) =
-            (connections.get_mut(conn as usize), outlets.get(conn))
-        else {
+        let Some(connection) = connections.get_mut(conn as usize) else {
             return;
         };
         let Peer::Route(route) = &connection.peer else {
@@ -109,7 +107,7 @@ impl Worker {
             return;
         };
         let read = std::mem::take(&mut connection.kept);
-        outlet.transport.compress(level, outlet.pending(), &read);
+        outlets.compress(conn, level, &read);
         connection.readable = true;
         let session = &route.session;
         let name = session.agreement().map_or("off", Agreement::name);
