@@ -106,7 +106,7 @@ const CASES: &[(Verdict, &str)] = &[
     (Good, "authorization {default_permissions: {allow_responses: {max: -1, ttl: \"-1s\"}}}"), (Bad, "authorization {default_permissions: {allow_responses: 5}}"), (Bad, "authorization {default_permissions: {allow_responses: {foo: 2}}}"),
     (Good, "authorization {timeout: \"2s\"}"), (Bad, "authorization {password: 123}"), (Bad, "no_auth_user: 1"),
     (Bad, "cluster: 1"), (Bad, "cluster {routes: [\":::\"]}"), (Bad, "cluster {routes: \"nats://a:1\"}"), (Good, "cluster {routes: [nats://a:1\ntls://u:p@b:2]}"),
-    (Good, "cluster {compression: {mode: s2_auto, rtt_thresholds: [10ms, 50ms, 100ms]}}"), (Good, "cluster {compression: on}"), (Bad, "cluster {name: \"a b\"}"),
+    (Good, "cluster {compression: {mode: s2_auto, rtt_thresholds: [10ms, 50ms, 100ms]}}"), (Good, "cluster {compression: on}"), (Good, "cluster {compression: \"not supported\"}"), (Good, "cluster {compression: {mode: auto, rtt: [0s, 10ms, 0s]}}"), (Bad, "cluster {name: \"a b\"}"),
     (Bad, "cluster {permissions {import: a, allow_responses: true}}"), (Good, "cluster {permissions {import: a, export: {deny: b}}}"),
     (Bad, "cluster {authorization {users: [{user: a}]}}"), (Bad, "cluster {authorization {token: x}}"), (Good, "cluster {authorization {user: a, password: b, timeout: 0.5}}"),
     (Good, "accounts: [A, B]"), (Bad, "accounts: [A, A]"), (Bad, "accounts: {A: 1}"), (Bad, "accounts: {\"$G\": {}}"), (Bad, "accounts: {A: {foo: 1}}"), (Bad, "accounts: {A: {nkey: AX}}"),
@@ -148,7 +148,7 @@ const CASES: &[(Verdict, &str)] = &[
     (BadHere, "port: 70000"),
     // Mistakes that the reference server finds out about later, if at all.
     (BadHere, "max_pending: -5"), (BadHere, "port: -7"), (BadHere, "write_deadline: \"-1s\""), (BadHere, "ping_max: -1"),
-    (BadHere, "cluster {routes: [\"http://a:1\"]}"), (BadHere, "cluster {routes: [\"nats://a\"]}"), (BadHere, "cluster {compression: foo}"), (BadHere, "cluster {pool_size: -1, accounts: [\"$SYS\"]}"),
+    (BadHere, "cluster {routes: [\"http://a:1\"]}"), (BadHere, "cluster {routes: [\"nats://a\"]}"), (BadHere, "cluster {compression: foo}"), (BadHere, "cluster {compression: s2_off}"), (BadHere, "cluster {compression: {mode: auto, rtt: [10ms, 5ms]}}"), (BadHere, "cluster {pool_size: -1, accounts: [\"$SYS\"]}"),
     (BadHere, "system_account: X"), (BadHere, "client_advertise: \"a:b:c\""), (BadHere, "https: 1"), (BadHere, "lame_duck_grace_period: 130s"), (BadHere, "remote_syslog: foo"),
     (BadHere, "accounts: {A: {exports: [{}]}}"), (BadHere, "accounts: {A: {imports: [{}]}}"), (BadHere, "accounts: {A: {exports: [{service: \"a b\"}]}}"), (BadHere, "mappings: {a: [{weight: 5}]}"),
     (BadHere, "max_payload: 2, max_pending: 1"),

@@ -355,3 +355,26 @@ fn servers_of_which_one_does_not_compress_say_so() {
         (text, Some(CloseReason::ProtocolViolation))
     );
 }
+
+#[test]
+fn each_answer_to_a_ping_may_change_how_much_is_compressed() {
+    let mut world = World::dialled();
+    world.facts.compression.mode = CompressionMode::Auto;
+    let info = "INFO {\"server_id\":\"X\",\"port\":1,\"compression\":\"accept\"}\r\n";
+    let (said, _, _) = world.say(info);
+    assert_eq!(told(&said), Some("s2_auto"));
+    assert_eq!(world.route.level(), Some(Level::Uncompressed));
+    world.say(info);
+    world
+        .route
+        .admit(&world.facts, Instant::now(), &mut Vec::new());
+    let hour = Duration::from_secs(3600);
+    world.facts.compression.rtt_thresholds = vec![Duration::ZERO, Duration::ZERO, hour];
+    assert_eq!(world.route.level(), Some(Level::Uncompressed));
+    world.say("PONG\r\n");
+    assert_eq!(world.route.level(), Some(Level::Better));
+    assert_eq!(
+        world.route.agreement().map(Agreement::name),
+        Some("s2_better")
+    );
+}
