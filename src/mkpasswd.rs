@@ -6,10 +6,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bcrypt::Version;
 use getopts::{HasArg, Occur, ParsingStyle};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::id::random;
 
@@ -46,7 +52,7 @@ pub enum MkpasswdError {
     Io(io::Error),
     /// The two passwords differ.
     Mismatch,
-    /// Input that ends before a password.
+    /// Input that ends before a password, or an empty one.
     NoPassword,
     /// The bytes of a password beyond [`PASSWORD_BYTES_MAX`].
     PasswordTooLong(usize),
@@ -184,12 +190,12 @@ fn ask(input: &mut impl BufRead, prompts: &mut impl Write) -> Result<Vec<u8>, Mk
             write!(prompts, "{prompt}")?;
             prompts.flush()?;
         }
-        let line = read_line(input)?;
+        let line = read_line(input);
         if silence.is_some() {
             // The one that was typed is not shown, either.
             writeln!(prompts)?;
         }
-        Ok::<_, MkpasswdError>(line)
+        line
     };
     let first = ask_once("Enter Password: ")?;
     let second = ask_once("Reenter Password: ")?;
@@ -203,21 +209,23 @@ fn ask(input: &mut impl BufRead, prompts: &mut impl Write) -> Result<Vec<u8>, Mk
 fn read_line(input: &mut impl BufRead) -> Result<Vec<u8>, MkpasswdError> {
     let mut line = Vec::new();
     input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-    if line.is_empty() {
-        return Err(MkpasswdError::NoPassword);
-    }
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
             line.pop();
         }
     }
+    if line.is_empty() {
+        return Err(MkpasswdError::NoPassword);
+    }
     Ok(line)
 }
 
-/// While it lives, the terminal at standard input shows nothing of what is typed.
+/// While it lives, the terminal at standard input shows nothing of what is typed. Whatever ends or stops the program
+/// meanwhile, such as Ctrl-C or Ctrl-Z, finds the terminal as it was before.
 struct Silence {
     before: Termios,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Silence {
@@ -226,14 +234,38 @@ impl Silence {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP]).ok()?;
+        let (shown, hidden, over) = (before.clone(), silent.clone(), Arc::clone(&is_over));
+        // It lives as long as the program, which has nobody else to take these signals.
+        thread::spawn(move || pass_on(signals, &shown, &hidden, &over));
         tcsetattr(io::stdin(), OptionalActions::Flush, &silent).ok()?;
-        Some(Silence { before })
+        Some(Silence { before, is_over })
     }
 }
 
 impl Drop for Silence {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// Lets each signal do what it does, with the terminal as it was; if that was only to stop for a while, hides what is
+/// typed again.
+fn pass_on(mut signals: Signals, shown: &Termios, hidden: &Termios, is_over: &AtomicBool) {
+    for signal in signals.forever() {
+        let set = |state| tcsetattr(io::stdin(), OptionalActions::Now, state);
+        if !is_over.load(Ordering::SeqCst) {
+            let _ = set(shown);
+            // What is shown next does not belong behind the prompt.
+            let _ = writeln!(io::stderr());
+        }
+        // It fails for a signal that the system does not know alone.
+        let _ = emulate_default_handler(signal);
+        if !is_over.load(Ordering::SeqCst) {
+            let _ = set(hidden);
+        }
     }
 }
 
@@ -302,6 +334,10 @@ mod tests {
         );
         assert_eq!(
             output(&["-p"], ""),
+            Err("Error, no password was given".into())
+        );
+        assert_eq!(
+            output(&["-p"], "\n\n"),
             Err("Error, no password was given".into())
         );
         assert_eq!(

@@ -161,6 +161,17 @@ fn whoever_reads_the_help_need_not_read_it_all() {
 }
 
 #[test]
+fn a_terminal_never_shows_a_password_and_is_left_as_it_was() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/terminal.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(env!("CARGO_BIN_EXE_midge"));
+    match command.output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(_) => support::say_left_out("a terminal: there is no python3"),
+    }
+}
+
+#[test]
 fn passwords_are_made_and_hashed() {
     let mkpasswd = Path::new(env!("CARGO_BIN_EXE_mkpasswd"));
     let (code, out, _) = outcome(mkpasswd, &["-c", "4"], "");
