@@ -184,10 +184,12 @@ pub const STATSZ_INTERVAL: Duration = Duration::from_secs(10);
 pub const CLOSED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of subscriptions that one entry of it holds.
 pub const CLOSED_LISTING_BYTES_MAX: usize = 16 * 1024;
-/// Slots that a worker looks at in one slice of a survey: some tens of microseconds.
-pub const SURVEY_SLOTS: usize = 512;
-/// Connections that it describes in one slice.
-pub const SURVEY_DETAILS: usize = 64;
+/// Time that a worker spends on surveys between two turns, by which messages come later.
+pub const SURVEY_SLICE: Duration = Duration::from_micros(200);
+/// Slots that it looks at before it looks at the clock: some microseconds.
+pub const SURVEY_SLOTS: usize = 64;
+/// Connections that it describes before it looks at the clock.
+pub const SURVEY_DETAILS: usize = 8;
 /// Bytes of a name that came from a peer and appears in the log.
 pub const LOGGED_NAME_BYTES_MAX: usize = 256;
 /// Bytes of TLS that one connection keeps because more has to come: a record, or a message of a handshake.

@@ -1101,6 +1101,48 @@ fn metrics_show_the_counters() {
 }
 
 #[test]
+fn a_page_over_many_connections_is_made_in_slices() {
+    const CLIENTS: usize = 2_000;
+    let path = Program::Midge.path().expect("midge is built");
+    if let Err(why) = support::raise_descriptor_limit(2 * CLIENTS) {
+        return support::say_left_out(&why);
+    }
+    let start = Start::new(&path).arg("-m").arg("-1");
+    let server = start.arg("--workers").arg("1").run().expect("it starts");
+    let mut clients: Vec<Connection> = (0..CLIENTS)
+        .map(|at| {
+            let mut client = server.client("");
+            client.send(format!("SUB a.{at} 1\r\nSUB b.* 2\r\nPING\r\n").as_bytes());
+            client
+        })
+        .collect();
+    clients
+        .iter_mut()
+        .for_each(|client| client.expect(b"PONG\r\n"));
+    let slices = || {
+        let page = get(server.monitor(), "/metrics").body;
+        let count = |line: &str| {
+            let name = "midge_worker_monitoring_slice_seconds_count{worker=\"0\"} ";
+            line.strip_prefix(name)?.parse::<u64>().ok()
+        };
+        page.lines().find_map(count).expect("it is there")
+    };
+    let before = slices();
+    let page = get(server.monitor(), "/connz?subs=detail&limit=2000").json();
+    let listed = page["connections"].as_array().expect("a list").iter();
+    let subjects =
+        listed.flat_map(|it| it["subscriptions_list_detail"].as_array().expect("a list"));
+    let subjects: std::collections::HashSet<String> =
+        subjects.map(|it| it["subject"].to_string()).collect();
+    assert_eq!(
+        (subjects.len(), page["num_connections"].as_u64()),
+        (CLIENTS + 1, Some(CLIENTS as u64))
+    );
+    // A slice has an end by the clock.
+    assert!(slices() - before > 1, "{} slices", slices() - before);
+}
+
+#[test]
 fn metrics_count_tls_handshakes_by_how_they_end() {
     let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
     let conf = format!(

@@ -13,7 +13,7 @@
 //! options ─► main ─► workloads ─┬─► load ─► traffic ──┐    (site: one server, or a cluster of two)
 //!                               ├─► latency           ├─► client ─► wire ─► socket
 //!                               ├─► storm             │
-//!                               ├─► idle              │
+//!                               ├─► idle, connz       │
 //!                               └─► shared ───────────┘   process: starts servers, reads /proc
 //!            report ◄─ figures ─┘
 //! ```
@@ -27,6 +27,7 @@
 )]
 
 mod client;
+mod connz;
 mod idle;
 mod latency;
 mod load;

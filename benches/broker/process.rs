@@ -41,11 +41,19 @@ impl Program {
 impl Program {
     /// The same with a configuration file.
     pub(crate) fn with_conf(&self, path: &Path) -> Self {
-        let conf = ["-c".to_owned(), path.display().to_string()];
+        self.with_arguments(["-c".to_owned(), path.display().to_string()])
+    }
+
+    /// The same with a monitoring port.
+    pub(crate) fn with_monitoring(&self) -> Self {
+        self.with_arguments(["-m".to_owned(), "-1".to_owned()])
+    }
+
+    fn with_arguments(&self, more: [String; 2]) -> Self {
         Self {
             name: self.name,
             path: self.path.clone(),
-            arguments: self.arguments.iter().cloned().chain(conf).collect(),
+            arguments: self.arguments.iter().cloned().chain(more).collect(),
         }
     }
 }
@@ -70,8 +78,8 @@ impl Server {
         let mut server = Self::spawn(program, transport, ([127, 0, 0, 1], 0).into())?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            if let Some((address, cluster)) = server.announced() {
-                (server.address, server.cluster) = (address, cluster);
+            if let Some(address) = server.announced("nats") {
+                (server.address, server.cluster) = (address, server.announced("cluster"));
                 return Ok(server);
             }
             server.check_alive(deadline)?;
@@ -197,20 +205,27 @@ impl Server {
         })
     }
 
-    /// The addresses for clients and routes from `<name>_<pid>.ports`, once the file is complete.
-    fn announced(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    /// Where its monitoring pages are.
+    ///
+    /// # Errors
+    ///
+    /// It was started without.
+    pub(crate) fn monitor(&self) -> Outcome<SocketAddr> {
+        let address = self.announced("monitoring");
+        address.ok_or_else(|| "the server has no monitoring port".into())
+    }
+
+    /// The first address of this kind from `<name>_<pid>.ports`, once the file is complete.
+    fn announced(&self, kind: &str) -> Option<SocketAddr> {
         let end = format!("_{}.ports", self.child.id());
         let file = fs::read_dir(&self.directory)
             .ok()?
             .filter_map(Result::ok)
             .find(|entry| entry.file_name().to_string_lossy().ends_with(&end))?;
         let ports: serde_json::Value = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-        let address = |kind: &str| {
-            let url = ports.get(kind)?.get(0)?.as_str()?;
-            let (_, address) = url.split_once("://")?;
-            address.parse().ok()
-        };
-        Some((address("nats")?, address("cluster")))
+        let url = ports.get(kind)?.get(0)?.as_str()?;
+        let (_, address) = url.split_once("://")?;
+        address.parse().ok()
     }
 
     /// Fails if the server has ended or `deadline` has passed.

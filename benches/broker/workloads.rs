@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::load::Load;
 use crate::process::Program;
 use crate::wire::Transport;
-use crate::{Figures, Outcome, idle, latency, shared, storm};
+use crate::{Figures, Outcome, connz, idle, latency, shared, storm};
 
 /// Something to measure on a fresh server.
 pub(crate) struct Workload {
@@ -392,13 +392,53 @@ pub(crate) static WORKLOADS: &[Workload] = &[
         ],
     ),
     Workload::other(
+        "connz",
+        "/connz with the subscriptions of 10 000 connections",
+        connz::page,
+        &[
+            Row::new(
+                "slice_longest_us",
+                "/connz of 10 000 connections in full flow: CPU time that a worker spends on it at once, at most",
+                "µs",
+                Some(Goal::AtMost(1000.0)),
+            ),
+            Row::new("slice_mean_us", "the same, mean", "µs", None),
+            Row::new("slices", "the same, how often for a page", "", None),
+            Row::new(
+                "turn_p99_us",
+                "turns of a worker in full flow: 99 % take at most",
+                "µs",
+                None,
+            ),
+            Row::new(
+                "connz_turn_p99_us",
+                "the same beside such pages",
+                "µs",
+                None,
+            ),
+            Row::new(
+                "connz_cpu_ms",
+                "CPU time of the server for such a page",
+                "ms",
+                None,
+            ),
+        ],
+    ),
+    Workload::other(
         "interference",
         "50 pairs in full flow beside one subscriber that never reads",
         shared::interference,
         &[
             Row::new(
+                "pairs_cost_percent",
+                "CPU time of a message of 50 pairs beside a stalled subscriber, of that without",
+                "%",
+                None,
+            ),
+            Row::new("pairs_alone_ns", "the same without", "ns", None),
+            Row::new(
                 "pairs_kept_percent",
-                "rate that 50 pairs keep beside a stalled subscriber",
+                "rate that the pairs keep beside it",
                 "%",
                 None,
             ),

@@ -5,7 +5,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::Site;
-use super::snapshot::{AccountSnapshot, Backlog, Census, Totals};
+use super::snapshot::{AccountSnapshot, Backlog, Census, Durations, Totals};
 use super::varz::VarzFigures;
 use crate::proto::info::PROTOCOL_VERSION;
 
@@ -56,6 +56,19 @@ impl Page {
         }
         let close = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.0, "{close} {value}");
+    }
+
+    /// The samples of a histogram, with a label.
+    fn histogram(&mut self, name: &str, label: (&str, &str), durations: &Durations) {
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in durations.cumulative() {
+            self.sample(&bucket, &[label, ("le", bound)], count);
+        }
+        let count = durations.count();
+        self.sample(&bucket, &[label, ("le", "+Inf")], count);
+        let seconds = durations.sum().as_secs_f64();
+        self.sample(&format!("{name}_sum"), &[label], seconds);
+        self.sample(&format!("{name}_count"), &[label], count);
     }
 
     /// A family of a single sample.
@@ -366,24 +379,24 @@ fn workers(figures: &Metrics<'_>, page: &mut Page) {
 }
 
 fn turns(figures: &Metrics<'_>, page: &mut Page) {
-    page.family(
-        "worker_turn_seconds",
-        HISTOGRAM,
-        "Time that a worker works between two times of waiting, or turns where it has no time to wait.",
-    );
-    for (worker, totals) in figures.workers.iter().enumerate() {
-        let worker = worker.to_string();
-        let turns = &totals.turns;
-        for (bound, count) in turns.cumulative() {
-            let labels = [("worker", worker.as_str()), ("le", bound)];
-            page.sample("worker_turn_seconds_bucket", &labels, count);
+    type Value = fn(&Totals) -> &Durations;
+    let families: [(&str, &str, Value); 2] = [
+        (
+            "worker_turn_seconds",
+            "Time that a worker works between two times of waiting, or turns where it has no time to wait.",
+            |it| &it.turns,
+        ),
+        (
+            "worker_monitoring_slice_seconds",
+            "CPU time that a worker spends at once, at the end of a turn, on pages for monitoring.",
+            |it| &it.slices,
+        ),
+    ];
+    for (name, help, value) in families {
+        page.family(name, HISTOGRAM, help);
+        for (worker, totals) in figures.workers.iter().enumerate() {
+            page.histogram(name, ("worker", &worker.to_string()), value(totals));
         }
-        let labels = [("worker", worker.as_str()), ("le", "+Inf")];
-        page.sample("worker_turn_seconds_bucket", &labels, turns.count());
-        let labels = [("worker", worker.as_str())];
-        let seconds = turns.sum().as_secs_f64();
-        page.sample("worker_turn_seconds_sum", &labels, seconds);
-        page.sample("worker_turn_seconds_count", &labels, turns.count());
     }
 }
 

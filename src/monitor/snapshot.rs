@@ -29,6 +29,8 @@ pub struct Totals {
     pub cache: CacheFigures,
     /// Turns of the loop, by the time from waking up to falling asleep or to the next turn.
     pub turns: Durations,
+    /// Slices of answers for monitoring, by the CPU time that they took.
+    pub slices: Durations,
     /// TLS handshakes.
     pub handshakes: TlsHandshakes,
     /// CPU time of the thread.

@@ -125,6 +125,18 @@ def check_page(monitor, scheme, screenshots):
         driver.quit()
 
 
+def check_histogram(family):
+    assert family.type == "histogram", family
+    for worker in {sample.labels["worker"] for sample in family.samples}:
+        samples = [sample for sample in family.samples if sample.labels["worker"] == worker]
+        buckets = [sample for sample in samples if sample.name.endswith("_bucket")]
+        assert [float(it.labels["le"]) for it in buckets] == sorted(float(it.labels["le"]) for it in buckets), buckets
+        counts = [sample.value for sample in buckets]
+        (count,) = [sample.value for sample in samples if sample.name.endswith("_count")]
+        (seconds,) = [sample.value for sample in samples if sample.name.endswith("_sum")]
+        assert counts == sorted(counts) and counts[-1] == count > 0 and seconds > 0, samples
+
+
 def check_metrics(monitor):
     """What a parser of the text format makes of the metrics."""
     # A turn counts once it is over: that of the first answer does in the second.
@@ -137,16 +149,8 @@ def check_metrics(monitor):
     names = [sample.name for family in families.values() for sample in family.samples]
     counters = [sample.name for family in families.values() if family.type == "counter" for sample in family.samples]
     assert all(name.endswith("_total") for name in counters), counters
-    turns = families["midge_worker_turn_seconds"]
-    assert turns.type == "histogram", turns
-    for worker in {sample.labels["worker"] for sample in turns.samples}:
-        samples = [sample for sample in turns.samples if sample.labels["worker"] == worker]
-        buckets = [sample for sample in samples if sample.name.endswith("_bucket")]
-        assert [float(it.labels["le"]) for it in buckets] == sorted(float(it.labels["le"]) for it in buckets), buckets
-        counts = [sample.value for sample in buckets]
-        (count,) = [sample.value for sample in samples if sample.name.endswith("_count")]
-        (seconds,) = [sample.value for sample in samples if sample.name.endswith("_sum")]
-        assert counts == sorted(counts) and counts[-1] == count > 0 and seconds > 0, samples
+    for name in ("midge_worker_turn_seconds", "midge_worker_monitoring_slice_seconds"):
+        check_histogram(families[name])
     results = {tuple(sorted(sample.labels.items())): sample.value for sample in families["midge_tls_handshakes"].samples}
     assert len(results) == 8 and not any(results.values()), results
     assert len(names) > 30

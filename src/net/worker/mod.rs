@@ -114,7 +114,9 @@ pub struct Worker {
     departed: Vec<AccountTraffic>,
     /// Turns of the loop.
     turns: Durations,
-    /// When the one at hand began.
+    /// Slices of surveys, by CPU time.
+    slices: Durations,
+    /// When the turn at hand began.
     turn_began: Option<Instant>,
     /// TLS handshakes that came to an end.
     handshakes: TlsHandshakes,
@@ -162,6 +164,7 @@ impl Worker {
             // With room from the start: made later, behind what a crowd takes, it would keep the heap from shrinking.
             departed: Vec::with_capacity(ACCOUNTS),
             turns: Durations::default(),
+            slices: Durations::default(),
             turn_began: None,
             handshakes: TlsHandshakes::default(),
             events: 0,

@@ -1,11 +1,15 @@
 //! Answers to the control thread's questions: what this worker's connections and subscriptions look like.
 //!
-//! One slice is done at the end of a turn, so that messages never wait for more than that, however many connections there
-//! are. Between two slices connections come and go: a survey sees each of those that were there all the time, once.
+//! One slice is done at the end of a turn, and ends by the clock, so that messages never wait for more than that, however
+//! many connections there are and however slow the machine is. Nothing that grows with their number is done at once:
+//! what is collected has its room from the start. Between two slices connections come and go: a survey sees each of those
+//! that were there all the time, once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Connection, Worker, slot};
 use crate::broker::Subscription;
@@ -91,14 +95,38 @@ pub(super) struct Survey {
 #[derive(Debug)]
 enum Stage {
     /// Which connections have a subscription to the subject asked for.
-    Interested(HashSet<u32>),
-    Briefs(Briefs, Option<HashSet<u32>>),
+    Interested(Slots),
+    Briefs(Briefs, Option<Slots>),
     /// And where each connection's snapshot is.
     Details(Vec<ConnectionSnapshot>, HashMap<u32, usize>),
     /// Their subscriptions are being added.
     Listing(Vec<ConnectionSnapshot>, HashMap<u32, usize>),
     Subscriptions(usize, Vec<SubscriptionSnapshot>),
     Census(Census),
+}
+
+/// A set of slots of connections.
+#[derive(Debug, Default)]
+struct Slots(Vec<u64>);
+
+impl Slots {
+    /// With room for the slots below `end`.
+    fn new(end: usize) -> Self {
+        Slots(vec![0; end.div_ceil(64)])
+    }
+
+    fn insert(&mut self, conn: u32) {
+        let (word, bit) = (conn as usize / 64, conn % 64);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << bit;
+    }
+
+    fn contains(&self, conn: u32) -> bool {
+        let word = self.0.get(conn as usize / 64);
+        word.is_some_and(|word| word >> (conn % 64) & 1 == 1)
+    }
 }
 
 impl Worker {
@@ -119,10 +147,13 @@ impl Worker {
                 return ticket.answer(Answer::Routes(routes));
             }
             Question::Briefs(selection) if selection.subject.is_some() => {
-                Stage::Interested(HashSet::new())
+                Stage::Interested(Slots::new(self.connections.capacity()))
             }
-            Question::Briefs(_) => Stage::Briefs(Briefs::default(), None),
-            Question::Details(_) => Stage::Details(Vec::new(), HashMap::new()),
+            Question::Briefs(_) => Stage::Briefs(self.no_briefs(), None),
+            Question::Details(detailed) => {
+                let count = detailed.connections.len();
+                Stage::Details(Vec::with_capacity(count), HashMap::with_capacity(count))
+            }
             Question::Subscriptions(_) => Stage::Subscriptions(0, Vec::new()),
             Question::Census => Stage::Census(Census {
                 accounts: self.departed.clone(),
@@ -137,8 +168,27 @@ impl Worker {
         });
     }
 
-    /// Does one slice of the first survey.
+    /// Goes on with the surveys until they are done or the slice is over.
     pub(super) fn survey_slice(&mut self) {
+        let (began, before) = (Instant::now(), cpu_time());
+        while !self.surveys.is_empty() {
+            self.survey_step();
+            if began.elapsed() >= limits::SURVEY_SLICE {
+                break;
+            }
+        }
+        self.slices.add(cpu_time().saturating_sub(before));
+    }
+
+    fn no_briefs(&self) -> Briefs {
+        Briefs {
+            total: 0,
+            list: Vec::with_capacity(self.connections.len()),
+        }
+    }
+
+    /// Does one step of the first survey.
+    fn survey_step(&mut self) {
         let Some(mut survey) = self.surveys.pop_front() else {
             return;
         };
@@ -181,9 +231,6 @@ impl Worker {
     }
 
     fn totals(&self) -> Totals {
-        use rustix::time::{ClockId, clock_gettime};
-        let cpu = clock_gettime(ClockId::ThreadCPUTime);
-        let nanos = u32::try_from(cpu.tv_nsec).unwrap_or_default();
         Totals {
             from_clients: self.engine.received,
             from_servers: self.engine.received_routed,
@@ -193,7 +240,8 @@ impl Worker {
             cache: self.engine.cache.figures(),
             turns: self.turns,
             handshakes: self.handshakes,
-            cpu: Duration::new(u64::try_from(cpu.tv_sec).unwrap_or_default(), nanos),
+            slices: self.slices,
+            cpu: cpu_time(),
             connections: self.connections.len(),
             pending_bytes: self.outlets.pool.pending,
         }
@@ -203,7 +251,7 @@ impl Worker {
         &self,
         from: usize,
         selection: &Selection,
-        mut found: HashSet<u32>,
+        mut found: Slots,
     ) -> (usize, Stage, bool) {
         let to = from + limits::SURVEY_SLOTS;
         let wanted = selection.subject.as_deref().unwrap_or_default();
@@ -216,7 +264,7 @@ impl Worker {
         if to < self.engine.subscriptions.slots_end() {
             return (to, Stage::Interested(found), false);
         }
-        (0, Stage::Briefs(Briefs::default(), Some(found)), false)
+        (0, Stage::Briefs(self.no_briefs(), Some(found)), false)
     }
 
     fn add_briefs(
@@ -224,7 +272,7 @@ impl Worker {
         from: usize,
         selection: &Selection,
         mut briefs: Briefs,
-        only: Option<HashSet<u32>>,
+        only: Option<Slots>,
     ) -> (usize, Stage, bool) {
         let to = from + limits::SURVEY_SLOTS;
         let now = self.moment();
@@ -236,7 +284,7 @@ impl Worker {
             let is_listed = selection
                 .account
                 .is_none_or(|it| it == connection.peer.account());
-            let is_interested = only.as_ref().is_none_or(|only| only.contains(&conn));
+            let is_interested = only.as_ref().is_none_or(|only| only.contains(conn));
             let is_client = connection.peer.as_client().is_some();
             if connection.closing.is_some() || !is_listed || !is_interested || !is_client {
                 continue;
@@ -508,6 +556,13 @@ impl Worker {
             connection.facts.answered(now);
         }
     }
+}
+
+/// What this thread has had of the processor.
+fn cpu_time() -> Duration {
+    let cpu = clock_gettime(ClockId::ThreadCPUTime);
+    let nanos = u32::try_from(cpu.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(cpu.tv_sec).unwrap_or_default(), nanos)
 }
 
 /// The entry of an account.
