@@ -5,13 +5,14 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::Signal;
 
 use support::server::Start;
-use support::{Program, ScratchDir, midge};
+use support::{Program, ScratchDir, midge, wait_for};
 
 /// How midge and the reference server take a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,108 @@ fn a_running_server_is_told_by_its_id_or_a_file_that_holds_it() {
         code == Some(1) && said.contains("no such process"),
         "{said}"
     );
+}
+
+/// A shell in a world of processes of its own, so that no server of anybody else is seen.
+struct Shell {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    /// `None` where the system has no such worlds for us.
+    fn start(dir: &Path) -> Option<Shell> {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--pid", "--fork"]);
+        command.args(["--kill-child", "--mount-proc", "sh"]);
+        command.current_dir(dir).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().ok()?;
+        let input = process.stdin.take().expect("it is piped");
+        let output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut shell = Shell {
+            process,
+            input,
+            output,
+        };
+        let is_there = shell.run("true").is_some();
+        is_there.then_some(shell)
+    }
+
+    /// What a command says, and how it ends; `None` if there is no shell.
+    fn run(&mut self, command: &str) -> Option<(String, i32)> {
+        let line = format!("{{ {command}; }} 2>&1; echo \"= $?\"\n");
+        self.input.write_all(line.as_bytes()).ok()?;
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(status) = line.strip_prefix("= ") {
+                let status = status.trim().parse().expect("a status");
+                return Some((said, status));
+            }
+            said += &line;
+        }
+    }
+
+    fn expect(&mut self, command: &str, said: &str, status: i32) {
+        assert_eq!(self.run(command), Some((said.into(), status)), "{command}");
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // With it, all that it has started.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_one_running_server_is_told_without_its_id() {
+    let dir = ScratchDir::new();
+    let Some(mut shell) = Shell::start(dir.path()) else {
+        return support::say_left_out("a world of processes: unshare has none for us");
+    };
+    // By this name it is looked for, whatever the build is called.
+    std::fs::copy(midge(), dir.path().join("midge")).expect("the directory is writable");
+    let logged = |name: &str, what: &str| {
+        let log = dir.path().join(name);
+        let read = || {
+            std::fs::read_to_string(&log)
+                .ok()
+                .filter(|log| log.contains(what))
+        };
+        wait_for(read).unwrap_or_else(|| panic!("{name} does not have {what}"));
+    };
+    let start = |name: &str| format!("./midge -a 127.0.0.1 -p -1 -l {name} & echo $! > {name}.pid");
+    let none = "midge: no midge processes running\n";
+    shell.expect("./midge --signal reopen", none, 1);
+    shell.expect(&start("one"), "", 0);
+    logged("one", "Server is ready");
+    shell.expect("./midge --signal reopen", "", 0);
+    logged("one", "[INF] Trapped \"user defined signal 1\" signal");
+    shell.expect(&start("other"), "", 0);
+    logged("other", "Server is ready");
+    let pid = |name: &str| {
+        let text = std::fs::read_to_string(dir.path().join(format!("{name}.pid")));
+        text.expect("the shell has written it")
+    };
+    let many = format!(
+        "midge: multiple midge processes running:\n{}{}",
+        pid("one"),
+        pid("other")
+    );
+    shell.expect("./midge -sl reopen", &many, 1);
+    shell.expect(&format!("./midge -sl quit={}", pid("one").trim()), "", 0);
+    shell.expect(&format!("wait {}", pid("one").trim()), "", 0);
+    // Now it is one again.
+    shell.expect("./midge -sl ldm", "", 0);
+    shell.expect(&format!("wait {}", pid("other").trim()), "", 0);
+    shell.expect("./midge --signal=quit", none, 1);
 }
 
 #[test]

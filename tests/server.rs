@@ -2,16 +2,20 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use support::connection::Connection;
+use support::http::get_until;
 use support::server::{Process, Server, Start};
 use support::{Program, ScratchDir, midge, say_left_out, wait_for};
 
@@ -38,7 +42,9 @@ both! {
     operations_arrive_byte_by_byte,
     a_control_line_may_be_longer_than_a_read,
     a_pause_of_the_reader_loses_nothing,
+    a_subscriber_that_is_stopped_and_goes_on_gets_everything,
     a_reader_that_never_reads_is_closed_and_named,
+    a_reader_that_never_reads_takes_nothing_from_others,
     a_reader_that_never_reads_is_closed_by_a_lower_max_pending,
     it_survives_running_out_of_descriptors,
 }
@@ -57,9 +63,13 @@ fn numbered(n: usize, size: usize) -> Vec<u8> {
 /// Publishes a series on `a`.
 fn publish_series(publisher: &mut Connection, count: usize, size: usize) {
     for n in 0..count {
-        let line = format!("PUB a {size}\r\n").into_bytes();
-        publisher.send(&[line, numbered(n, size), b"\r\n".to_vec()].concat());
+        publish_one(publisher, n, size);
     }
+}
+
+fn publish_one(publisher: &mut Connection, n: usize, size: usize) {
+    let line = format!("PUB a {size}\r\n").into_bytes();
+    publisher.send(&[line, numbered(n, size), b"\r\n".to_vec()].concat());
 }
 
 /// Takes a series from the subscription `1` on `a`, whole and in order.
@@ -256,6 +266,104 @@ fn a_pause_of_the_reader_loses_nothing(program: &Path) {
     subscriber.ping();
 }
 
+/// A subscriber that is a process of its own: what it takes off its connection comes out of it.
+struct Relay {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Relay {
+    /// Hands the connection of `subscriber` over to it.
+    fn new(subscriber: Connection) -> Relay {
+        let stream = subscriber.stream().try_clone().expect("a descriptor");
+        let mut command = Command::new("cat");
+        command.stdin(OwnedFd::from(stream)).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("there is a cat");
+        let output = BufReader::new(process.stdout.take().expect("it is piped"));
+        Relay { process, output }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id())
+            .ok()
+            .and_then(Pid::from_raw);
+        let pid = pid.expect("a process id of the system");
+        kill_process(pid, signal).expect("the process is there");
+    }
+
+    /// Stops it, and sees that it is stopped.
+    fn stop(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.process.id());
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(&stat).expect("the process is there");
+            stat.contains(") T ").then_some(())
+        };
+        wait_for(is_stopped).expect("it stops");
+    }
+
+    /// Takes message `n` of a series from the subscription `1` on `a`.
+    fn expect(&mut self, n: usize, size: usize) {
+        let wanted = format!("MSG a 1 {size}\r\n");
+        let mut line = String::new();
+        while line.is_empty() || line == "PING\r\n" {
+            line.clear();
+            self.output.read_line(&mut line).expect("a line");
+        }
+        assert_eq!(line, wanted, "message {n}");
+        let mut payload = vec![0; size + 2];
+        self.output.read_exact(&mut payload).expect("a payload");
+        assert!(payload.starts_with(&numbered(n, size)), "message {n}");
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn a_subscriber_that_is_stopped_and_goes_on_gets_everything(program: &Path) {
+    /// Before it is stopped, and while it is: more than sockets hold, less than what may be queued.
+    const COUNTS: [usize; 2] = [512, 3072];
+    const SIZE: usize = 8 * 1024;
+    // However slow the machine is, it is not for this that it is given up.
+    let start = Start::new(program).conf("write_deadline: \"60s\"\n");
+    let server = start.arg("-m").arg("-1").run().expect("it starts");
+    let mut relay = Relay::new(subscriber(&server));
+    let mut publisher = server.client("");
+    let (stopped, is_stopped) = mpsc::channel();
+    let (total, mut taken) = (COUNTS.iter().sum(), 0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..total {
+                if n == COUNTS[0] {
+                    is_stopped.recv().expect("it is stopped");
+                }
+                publish_one(&mut publisher, n, SIZE);
+            }
+            publisher.ping();
+        });
+        while taken < COUNTS[0] / 2 {
+            relay.expect(taken, SIZE);
+            taken += 1;
+        }
+        relay.stop();
+        stopped.send(()).expect("the publisher waits for it");
+        get_until(server.monitor(), "/connz", |page| {
+            let pending = &page["connections"][0]["pending_bytes"];
+            pending.as_u64().is_some_and(|bytes| bytes > 1 << 20)
+        });
+        relay.signal(Signal::CONT);
+        while taken < total {
+            relay.expect(taken, SIZE);
+            taken += 1;
+        }
+    });
+    assert!(!server.log().contains("Slow Consumer"), "{}", server.log());
+}
+
 fn a_reader_that_never_reads_is_closed_and_named(program: &Path) {
     closes_the_slow_one(Start::new(program), 160, 1024 * 1024);
 }
@@ -289,6 +397,73 @@ fn closes_the_slow_one(start: Start, count: usize, size: usize) {
     // Nobody else noticed.
     publisher.ping();
     reader.ping();
+}
+
+fn a_reader_that_never_reads_takes_nothing_from_others(program: &Path) {
+    const PAIRS: usize = 50;
+    const ROUNDS: usize = 10;
+    /// Messages that a pair has under way at once.
+    const WINDOW: usize = 100;
+    let start = Start::new(program).conf("max_pending: 2MB\nmax_payload: 64KB\n");
+    let mut server = start.run().expect("it starts");
+    let slow = subscriber(&server);
+    let slow_name = slow
+        .stream()
+        .local_addr()
+        .expect("it is connected")
+        .to_string();
+    let mut feeder = server.client("");
+    let pairs: Vec<_> = (0..PAIRS)
+        .map(|pair| {
+            let mut subscriber = server.client("");
+            subscriber.send(format!("SUB pair.{pair} 1\r\n").as_bytes());
+            subscriber.ping();
+            (pair, server.client(""), subscriber)
+        })
+        .collect();
+    let named = |log: &str| {
+        let mut lines = log.lines();
+        lines.any(|line| line.contains(&slow_name) && line.contains("Slow Consumer Detected"))
+    };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flows: Vec<_> = pairs
+            .into_iter()
+            .map(|(pair, mut publisher, mut subscriber)| {
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let mut round = 0;
+                    // Beside the slow one from beginning to end.
+                    while round < ROUNDS || !is_over.load(Ordering::Relaxed) {
+                        let series = (0..WINDOW).map(|n| round * WINDOW + n);
+                        let payloads = series.map(|n| format!("16\r\n{n:016}\r\n"));
+                        let (mut sent, mut due) = (String::new(), String::new());
+                        for payload in payloads {
+                            sent += &format!("PUB pair.{pair} {payload}");
+                            due += &format!("MSG pair.{pair} 1 {payload}");
+                        }
+                        publisher.send(sent.as_bytes());
+                        subscriber.expect(due.as_bytes());
+                        round += 1;
+                    }
+                    subscriber.ping();
+                })
+            })
+            .collect();
+        let mut n = 0;
+        while !named(&server.log()) {
+            publish_one(&mut feeder, n, 32 * 1024);
+            n += 1;
+            assert!(n < 10_000, "nobody is named: {}", server.log());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for flow in flows {
+            flow.join().expect("every message of the pair, in order");
+        }
+    });
+    let log = server.process().log();
+    assert_eq!(log.matches("Slow Consumer Detected").count(), 1, "{log}");
+    drop(slow);
 }
 
 fn it_survives_running_out_of_descriptors(program: &Path) {
