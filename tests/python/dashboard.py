@@ -23,10 +23,12 @@ DEADLINE = 60
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-def start(program):
+def start(program, name, *arguments):
+    """A server of a cluster: its process, its directory, and where it takes clients, pages and routes."""
     directory = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
-        [program, "-a", "127.0.0.1", "-p", "-1", "-m", "-1", "-n", "demo", "--ports_file_dir", directory.name],
+        [program, "-a", "127.0.0.1", "-p", "-1", "-m", "-1", "-n", name, "--ports_file_dir", directory.name]
+        + ["--cluster", "nats://127.0.0.1:-1", "--cluster_name", "hall", *arguments],
         stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + DEADLINE
@@ -34,7 +36,7 @@ def start(program):
         for path in pathlib.Path(directory.name).glob("*.ports"):
             try:
                 ports = json.loads(path.read_text())
-                return process, directory, ports["nats"][0], ports["monitoring"][0]
+                return process, directory, ports["nats"][0], ports["monitoring"][0], ports["cluster"][0]
             except (ValueError, KeyError):
                 pass
         time.sleep(0.02)
@@ -49,9 +51,9 @@ def connect(url, name):
     return stream
 
 
-def load(url, stop):
-    """Messages, until told to stop: a publisher and two subscribers."""
-    streams = [connect(url, name) for name in ("sensor <b>7</b>", "archive", "screen")]
+def load(url, other, stop):
+    """Messages, until told to stop: a publisher and two subscribers, and one at the other server."""
+    streams = [connect(url, name) for name in ("sensor <b>7</b>", "archive", "screen")] + [connect(other, "far")]
     for stream in streams[1:]:
         stream.sendall(b"SUB readings.> 1\r\n")
         threading.Thread(target=lambda it=stream: [None for _ in iter(lambda: it.recv(65536), b"")], daemon=True).start()
@@ -109,6 +111,14 @@ def check_page(monitor, scheme, screenshots):
             assert after != before[1], "the plot stands still"
             rows = wait_for(driver, "a list", "document.querySelectorAll('#top tr').length")
             assert rows == 3, rows
+            # The other server has one row, however many routes there are to it.
+            shown = "document.getElementById('servers').textContent"
+            wait_for(driver, "another server", f"{shown}.includes('gate<i>2</i>') && {shown}.includes('4 routes')")
+            wait_for(driver, "traffic to it", "document.querySelector('#servers tr').cells[3].textContent !== '0'")
+            assert driver.execute_script("return document.querySelectorAll('#servers tr').length") == 1
+            assert driver.execute_script("return document.querySelector('#servers i') === null")
+            tile = "document.getElementById('routes').textContent + document.getElementById('remotes').textContent"
+            wait_for(driver, "the tile of routes", tile + " === '41 other server'")
             # What a client calls itself is a text, never markup.
             assert driver.execute_script("return document.querySelector('#top b') === null")
             assert "sensor <b>7</b>" in driver.execute_script("return document.getElementById('top').textContent")
@@ -158,7 +168,8 @@ def check_metrics(monitor):
 
 def main():
     program, screenshots = sys.argv[1], (sys.argv[2:] or [None])[0]
-    process, directory, url, monitor = start(program)
+    process, directory, url, monitor, routes = start(program, "demo")
+    other, other_directory, other_url, *_ = start(program, "gate<i>2</i>", "--routes", routes)
     stop = threading.Event()
     try:
         page = urllib.request.urlopen(monitor, timeout=DEADLINE).read()
@@ -169,15 +180,17 @@ def main():
         if not shutil.which("chromium") or not shutil.which("chromedriver"):
             print("left out: there is no browser")
             return
-        threading.Thread(target=load, args=(url, stop), daemon=True).start()
+        threading.Thread(target=load, args=(url, other_url, stop), daemon=True).start()
         for scheme in ("light", "dark"):
             check_page(monitor, scheme, screenshots)
         print("ok: the page for people")
     finally:
         stop.set()
-        process.terminate()
-        process.wait()
+        for running in (process, other):
+            running.terminate()
+            running.wait()
         directory.cleanup()
+        other_directory.cleanup()
 
 
 main()
