@@ -172,6 +172,10 @@ pub const MONITOR_PENDING_MAX: usize = 32 * 1024 * 1024;
 pub const SYSTEM_REQUESTS_MAX: usize = 256;
 /// Bytes of one of them.
 pub const SYSTEM_REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// Servers of which an account's connections are counted.
+pub const SERVERS_COUNTED_MAX: usize = 1024;
+/// Time between two reports of how many connections accounts have, in the long run, while they have any.
+pub const CONNS_INTERVAL: Duration = Duration::from_secs(30);
 /// Time that other servers have for their answers to what an account asks about itself.
 pub const SYSTEM_ANSWERS_TIME: Duration = Duration::from_secs(60);
 /// Time from the first one who may hear the reports of the counters, or a new server of the cluster, to the first report.

@@ -20,6 +20,10 @@ const ACCOUNTS: &str =
     "accounts { A { users: [{user: a, password: p}] }, SYS { users: [{user: s, password: p}] } }
 system_account: SYS";
 
+/// The same, with room for two connections in A.
+const LIMITED: &str = "accounts { A { users: [{user: a, password: p}], limits: {max_connections: 2} }, SYS { users: [{user: s, password: p}] } }
+system_account: SYS";
+
 /// A cluster of two servers with these accounts; `None` where one of them cannot be had.
 fn pair(mix: [Program; 2], more: &str) -> Option<[Server; 2]> {
     let first = node(mix[0], "n0", None, ACCOUNTS, more)?;
@@ -202,8 +206,10 @@ fn what_happens_at_one_server_is_heard_at_the_others() {
             continue;
         };
         let mut system = client(&first, "s");
-        system.send(b"SUB $SYS.SERVER.*.* 1\r\nSUB $SYS.ACCOUNT.*.CONNECT 2\r\nSUB $SYS.ACCOUNT.*.DISCONNECT 3\r\nSUB $SYS.SERVER.*.CLIENT.AUTH.ERR 4\r\n");
-        system.ping();
+        system.send(b"SUB $SYS.SERVER.*.* 1\r\nSUB $SYS.ACCOUNT.*.CONNECT 2\r\nSUB $SYS.ACCOUNT.*.DISCONNECT 3\r\nSUB $SYS.SERVER.*.CLIENT.AUTH.ERR 4\r\nSUB $SYS.ACCOUNT.*.SERVER.CONNS 5\r\n");
+        // It may be told of itself first.
+        system.send(b"PING\r\n");
+        while system.expect_line() != b"PONG\r\n" {}
         expect_interest(&second, "$SYS.SERVER.*.CLIENT.AUTH.ERR", 1);
         let id = get(second.monitor(), "/varz").json()["server_id"]
             .as_str()
@@ -221,6 +227,19 @@ fn what_happens_at_one_server_is_heard_at_the_others() {
         is_second(&event);
         assert_eq!(event["client"]["user"], "a");
         is_second(&heard(&mut system, ".A.DISCONNECT").1);
+        let held = client(&second, "a");
+        let conns = loop {
+            let (_, conns) = heard(&mut system, ".A.SERVER.CONNS");
+            if conns["conns"] == 1 {
+                break conns;
+            }
+        };
+        is_second(&conns);
+        assert_eq!(
+            (&conns["acc"], &conns["total_conns"]),
+            (&json!("A"), &json!(1))
+        );
+        drop(held);
         drop(second.client(",\"user\":\"a\",\"pass\":\"wrong\""));
         is_second(&heard(&mut system, ".CLIENT.AUTH.ERR").1);
         let (subject, statsz) = loop {
@@ -254,6 +273,7 @@ fn a_lame_duck_is_heard_of_and_not_counted() {
         let mut system = client(&first, "s");
         system.send(b"SUB $SYS.SERVER.*.LAMEDUCK 1\r\n");
         system.ping();
+        expect_interest(&second, "$SYS.SERVER.*.LAMEDUCK", 1);
         // Without any client it would just end.
         let _held = client(&second, "a");
         second.process().signal(Signal::USR2);
@@ -301,5 +321,62 @@ fn permissions_of_routes_hold_back_what_is_asked_of_servers_too() {
         expect_interest(&servers[0], "in.a", 1);
         let page = routez(&servers[0], "?subs=1").to_string();
         assert!(!page.contains("$SYS.REQ"), "{page}");
+    }
+}
+
+#[test]
+fn the_limit_of_an_accounts_connections_holds_for_all_servers_together() {
+    for mix in [[R, R], [M, M], [R, M], [M, R]] {
+        let Some(first) = node(mix[0], "n0", None, LIMITED, "") else {
+            continue;
+        };
+        let seed = Some(route_port(&first));
+        let Some(second) = node(mix[1], "n1", seed, LIMITED, "") else {
+            continue;
+        };
+        let servers = [first, second];
+        expect_mesh(&servers);
+        for server in &servers {
+            expect_interest(server, "$SYS.SERVER.ACCOUNT.*.CONNS", 1);
+        }
+        let enters = |server: &Server| {
+            let mut client = server.client(",\"user\":\"a\",\"pass\":\"p\"");
+            client.send(b"PING\r\n");
+            let answer = client.expect_line();
+            let text = b"-ERR 'maximum account active connections exceeded'\r\n";
+            assert!(
+                answer == b"PONG\r\n" || answer == text,
+                "{mix:?} {answer:?}"
+            );
+            (answer == b"PONG\r\n").then_some(client)
+        };
+        // Two at one server fill the account, as soon as the other one has heard of them; until then it may let one in, for
+        // which the reference server closes others.
+        let fill = |held: &mut Vec<Connection>, here: &Server, there: &Server| {
+            let is_full = || {
+                held.retain_mut(|client| {
+                    client.send(b"PING\r\n");
+                    client.take_line().is_ok_and(|line| line == b"PONG\r\n")
+                });
+                held.extend((held.len()..2).filter_map(|_| enters(here)));
+                (held.len() == 2 && enters(there).is_none()).then_some(())
+            };
+            assert_eq!(wait_for(is_full), Some(()), "{mix:?}");
+        };
+        let mut held = Vec::new();
+        for (here, there) in [(0, 1), (1, 0)] {
+            fill(&mut held, &servers[here], &servers[there]);
+            held.pop();
+            let again = wait_for(|| enters(&servers[there]));
+            assert!(again.is_some(), "{mix:?} {here}");
+            held.clear();
+        }
+        // Who is killed leaves room; the reference server waits for minutes.
+        let [first, second] = servers;
+        fill(&mut held, &second, &first);
+        if mix[0] == M {
+            drop(second);
+            assert!(wait_for(|| enters(&first)).is_some(), "{mix:?}");
+        }
     }
 }

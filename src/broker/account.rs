@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::denials::Denials;
+use super::elsewhere::Elsewhere;
 use super::interest::RouteWorkers;
 use super::plan::{self, Plan, ServiceImport};
 use crate::config::options::Options;
@@ -38,6 +39,8 @@ pub struct Account {
     max_connections: AtomicUsize,
     /// Connections in it.
     connections: AtomicUsize,
+    /// Those at other servers.
+    pub elsewhere: Elsewhere,
     /// The service imports that are in its trie.
     offered: Mutex<Offered>,
 }
@@ -171,6 +174,7 @@ impl Account {
             denials: Denials::default(),
             max_connections: AtomicUsize::new(max_connections),
             connections: AtomicUsize::new(0),
+            elsewhere: Elsewhere::default(),
             offered: Mutex::default(),
         }
     }
@@ -203,9 +207,10 @@ impl Account {
         serial
     }
 
-    /// Counts a connection in; false if there is no room for it.
+    /// Counts a connection in; false if there is no room for it. Those at other servers take up room too.
     pub fn enter(&self) -> bool {
         let max = self.max_connections.load(Ordering::Relaxed);
+        let max = max.saturating_sub(self.elsewhere.sum());
         let has_room = |&count: &usize| count < max;
         let one_more = |count| Some(count).filter(has_room).map(|count| count + 1);
         let order = Ordering::Relaxed;

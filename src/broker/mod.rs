@@ -2,6 +2,7 @@
 
 mod account;
 mod denials;
+mod elsewhere;
 mod interest;
 mod mappings;
 mod plan;
@@ -11,6 +12,7 @@ mod subscriptions;
 
 pub use account::{Account, Broker, GLOBAL, SERVICES, Standing};
 pub use denials::{Denial, Denials};
+pub use elsewhere::Elsewhere;
 pub use interest::{Mark, RouteWorkers, pool_index};
 pub use mappings::Mappings;
 pub use plan::{Plan, ServiceImport, StreamImport};

@@ -7,6 +7,9 @@ use super::remote::account_of;
 use super::round::{Choice, HOPS_MAX, Outcome, Reach, Round, Terms, choose, renamed};
 use super::service::Crossing;
 use super::{ClientPeer, Delivery, Engine, Letter, RoutePeer, Sink, To, inquiry};
+use crate::broker::Broker;
+use crate::limits;
+use crate::monitor::Connections;
 use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
 use crate::proto::route::RouteMessage;
@@ -307,8 +310,12 @@ impl Engine {
         let Some(account) = self.broker.account(index) else {
             return Delivery::Taken;
         };
-        if inquiry::may_be_for_server(publish) && account.name == self.facts.services.account {
-            inquiry::take_in(index, true, publish, &context.info.server_id, sink);
+        if publish.subject.starts_with(b"$SYS.") && account.name == self.facts.services.account {
+            if inquiry::may_be_for_server(publish) {
+                inquiry::take_in(index, true, publish, &context.info.server_id, sink);
+            } else if Connections::are_told(publish.subject) {
+                note_connections(&self.broker, publish);
+            }
         }
         let (reach, choice, cache, scratch) = self.split();
         let Some(account) = reach.broker.account(index) else {
@@ -451,6 +458,20 @@ impl Origin<'_> {
             server_name: None,
             via: None,
             now,
+        }
+    }
+}
+
+/// Another server tells how many connections an account has there.
+#[cold]
+fn note_connections(broker: &Broker, publish: &Publish<'_>) {
+    let body = publish.body.get(publish.header_len..).unwrap_or_default();
+    if body.len() > limits::SYSTEM_REQUEST_BYTES_MAX {
+        return;
+    }
+    if let Some((server, account, count)) = Connections::read(body) {
+        if let Some(account) = broker.account_named(&account) {
+            account.elsewhere.note(&server, count);
         }
     }
 }

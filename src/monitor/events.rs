@@ -1,5 +1,7 @@
 //! What the system account is told of clients: that they came, left, or were not let in.
 
+use serde_json::Value;
+
 use super::snapshot::{ConnectionSnapshot, Traffic};
 use super::{Json, Site, system};
 
@@ -51,6 +53,70 @@ impl Event {
     }
 }
 
+/// What other servers count an account's connections by, and the system account is told.
+#[derive(Debug)]
+pub struct Connections<'a> {
+    /// The account.
+    pub account: &'a str,
+    /// Its connections here.
+    pub count: usize,
+    /// Its subscriptions, those of other servers included.
+    pub subscriptions: usize,
+}
+
+impl Connections<'_> {
+    /// What all these are told to.
+    pub const PATTERN: &'static str = "$SYS.SERVER.ACCOUNT.*.CONNS";
+    const PREFIX: &'static [u8] = b"$SYS.SERVER.ACCOUNT.";
+
+    /// Where servers hear of it, and where everybody else of the system account does.
+    #[must_use]
+    pub fn subjects(&self) -> [String; 2] {
+        let account = self.account;
+        [
+            format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"),
+            format!("$SYS.ACCOUNT.{account}.SERVER.CONNS"),
+        ]
+    }
+
+    /// What is told; `id` is unlike that of any other event.
+    #[must_use]
+    pub fn text(&self, site: &Site<'_>, seq: u64, id: &str) -> String {
+        let mut json = Json::compact();
+        json.object(|json| {
+            json.text("type", "io.nats.server.advisory.v1.account_connections");
+            json.text("id", id);
+            json.text("timestamp", site.date(site.now));
+            system::server(site, seq, json);
+            json.text("acc", self.account);
+            json.text("name", self.account);
+            json.number("conns", self.count);
+            json.number("leafnodes", 0);
+            json.number("total_conns", self.count);
+            json.number("num_subscriptions", self.subscriptions);
+        });
+        json.into_text()
+    }
+
+    /// Whether a message with this subject tells so of another server.
+    #[inline]
+    #[must_use]
+    pub fn are_told(subject: &[u8]) -> bool {
+        subject.starts_with(Self::PREFIX)
+    }
+
+    /// Reads what another server tells: its id, the account, and how many it has.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Option<(String, String, usize)> {
+        let event: Value = serde_json::from_slice(text).ok()?;
+        let name = |it: &Value| it.as_str().map(str::to_owned);
+        let (id, account) = (name(&event["server"]["id"])?, name(&event["acc"])?);
+        let count = |key: &str| event[key].as_u64().unwrap_or(0);
+        let count = count("total_conns").max(count("conns"));
+        Some((id, account, usize::try_from(count).unwrap_or(usize::MAX)))
+    }
+}
+
 fn client(site: &Site<'_>, event: Event, it: &ConnectionSnapshot, json: &mut Json) {
     json.text("start", site.date(it.start));
     json.text("host", it.addr.ip().to_canonical().to_string());
@@ -74,4 +140,28 @@ fn data(name: &str, traffic: Traffic, json: &mut Json) {
         json.number("msgs", traffic.msgs);
         json.number("bytes", traffic.bytes);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_other_servers_are_read_whatever_else_they_say() {
+        let read = |text: &str| Connections::read(text.as_bytes());
+        let told =
+            r#"{"x":1,"server":{"id":"B"},"acc":"A","conns":2,"leafnodes":1,"total_conns":3}"#;
+        assert_eq!(read(told), Some(("B".into(), "A".into(), 3)));
+        let told = r#"{"server":{"id":"B"},"acc":"A"}"#;
+        assert_eq!(read(told), Some(("B".into(), "A".into(), 0)));
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"server":"B","acc":"A"}"#,
+            r#"{"server":{"id":"B"},"acc":1}"#,
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub use accounts::{account_detail, account_info, account_names, account_statisti
 pub use closed::ClosedRing;
 pub use connz::{ConnzRequest, Page, State, connz};
 pub use elsewhere::{NO_RAFT, debug_vars, gatewayz, jsz, leafz, queues, stacks};
-pub use events::Event;
+pub use events::{Connections, Event};
 pub use healthz::{Health, HealthRequest, healthz};
 pub use json::Json;
 pub use metrics::{Metrics, metrics};

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::connz::{ConnzRequest, State};
+use super::events::Connections;
 use super::healthz::HealthRequest;
 use super::query::{BadParameter, Listing, Paging};
 use super::request::{Request, SubszRequest};
@@ -55,7 +56,8 @@ const SERVER: [&str; 13] = [
 /// Services of an account.
 const ACCOUNT: [&str; 6] = ["CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ"];
 
-/// The subjects that the server with this id answers requests to, as other servers are told of them.
+/// The subjects that the server with this id is itself interested in, as other servers are told: those that it answers
+/// requests to, and what others tell of their connections.
 #[must_use]
 pub fn subjects(server_id: &str) -> Vec<String> {
     let mut subjects = vec![
@@ -67,6 +69,7 @@ pub fn subjects(server_id: &str) -> Vec<String> {
         subjects.push(format!("$SYS.REQ.SERVER.{server_id}.{name}"));
     }
     subjects.extend(ACCOUNT.map(|name| format!("$SYS.REQ.ACCOUNT.*.{name}")));
+    subjects.push(Connections::PATTERN.into());
     subjects
 }
 

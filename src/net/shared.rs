@@ -52,6 +52,8 @@ pub struct Shared {
     pub closed: Closed,
     /// What happens on routes.
     pub desk: Desk,
+    /// Clients have come into accounts, or left them, since the control thread last looked.
+    pub crowd_changed: AtomicBool,
     /// Checks passwords.
     pub verifier: Verifier,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
@@ -113,6 +115,15 @@ impl Shared {
     pub(super) fn request(&self, request: SystemRequest) {
         if let Some(control) = self.control.get() {
             control.request(request);
+        }
+    }
+
+    /// Notes that a client has come into an account, or left it, for those who are told of that.
+    pub(super) fn note_crowd(&self) {
+        if !self.crowd_changed.swap(true, Ordering::Relaxed) {
+            if let Some(control) = self.control.get() {
+                control.look();
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -183,6 +183,7 @@ impl Server {
             tls_rate: HandshakeRate::default(),
             pulse: Pulse::new(workers),
             desk: Desk::default(),
+            crowd_changed: AtomicBool::new(false),
             verifier: Verifier::default(),
             buffered: AtomicUsize::new(0),
         });

@@ -26,11 +26,12 @@ pub struct ClusterFacts {
     pub peer_urls: Vec<String>,
     /// Whether clients could ever connect to another server: before that they are not told of this one either.
     pub has_met_others: bool,
-    /// What the server itself answers requests to.
+    /// What the server itself is interested in.
     pub services: Services,
 }
 
-/// The requests that the server itself answers, in the account of whoever looks after servers.
+/// What the server itself is interested in, in the account of whoever looks after servers: requests that it answers, and
+/// what other servers tell of themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     /// The system account's name; empty if there is none.

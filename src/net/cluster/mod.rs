@@ -484,6 +484,9 @@ impl Cluster {
                     let log = &self.shared.log;
                     debug!(log, "Attempting reconnect for solicited route \"{url}\"");
                 }
+                for account in self.settings.broker.accounts() {
+                    account.elsewhere.note(&id, 0);
+                }
                 self.targets.lost(&id, &mut self.rng, now);
                 self.update_urls();
             }

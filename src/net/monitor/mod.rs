@@ -79,6 +79,11 @@ pub(super) struct Monitor {
     report_at: Option<Instant>,
     /// The time from that report to the next.
     report_pause: Duration,
+    /// How many connections other servers know each account to have here, by index.
+    told: Vec<usize>,
+    /// When they are told again, though nothing has changed, and the time from then to the next.
+    recount_at: Option<Instant>,
+    recount_pause: Duration,
     /// What this server says of itself in its cluster.
     facts: Arc<ClusterFacts>,
     /// Servers that there are routes to.
@@ -127,6 +132,9 @@ impl Monitor {
             sent: 0,
             report_at: None,
             report_pause: limits::STATSZ_SECOND,
+            told: Vec::new(),
+            recount_at: None,
+            recount_pause: limits::CONNS_INTERVAL,
             facts: Arc::default(),
             remotes: Vec::new(),
             info,
@@ -144,7 +152,9 @@ impl Monitor {
         let is_known = |id: &str| self.remotes.iter().any(|it| it.id == id);
         if !remotes.iter().all(|it| is_known(&it.id)) {
             // Whoever is new has to hear from this server before it counts it.
-            self.report_soon(Instant::now());
+            let now = Instant::now();
+            self.report_soon(now);
+            self.recount_soon(now);
         }
         self.remotes = remotes;
         if !Arc::ptr_eq(&self.facts, facts) {
@@ -206,6 +216,7 @@ impl Monitor {
             self.remove(key);
         }
         self.report(now);
+        self.report_connections(now);
         self.work();
     }
 
@@ -213,7 +224,8 @@ impl Monitor {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = self.connections.iter();
         let deadlines = deadlines.filter_map(|(_, it)| it.deadline());
-        deadlines.chain(self.report_at).min()
+        let reports = self.report_at.into_iter().chain(self.recount_at);
+        deadlines.chain(reports).min()
     }
 
     fn accept_all(&mut self, at: usize, registry: &Registry) {

@@ -1,14 +1,16 @@
 //! The monitoring port's other door: requests and reports over the server's own protocol.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Monitor;
 use super::job::{Asker, Job};
-use crate::broker::Account;
+use crate::broker::{Account, GLOBAL};
+use crate::id;
 use crate::limits;
 use crate::monitor::system::{self, Reading, SystemRequest};
-use crate::monitor::{self, Json, Request};
+use crate::monitor::{self, Connections, Json, Request};
 use crate::net::mailbox::Command;
 
 impl Monitor {
@@ -71,6 +73,58 @@ impl Monitor {
     pub(super) fn report_soon(&mut self, now: Instant) {
         self.report_at = Some(now + limits::STATSZ_FIRST);
         self.report_pause = limits::STATSZ_SECOND;
+    }
+
+    /// Tells other servers anew how many connections accounts have here: at first in quick succession, because whoever is
+    /// new may not be interested yet.
+    pub(super) fn recount_soon(&mut self, now: Instant) {
+        self.recount_at = Some(now + limits::STATSZ_FIRST);
+        self.recount_pause = limits::STATSZ_SECOND;
+    }
+
+    /// Tells other servers how many connections accounts have here, where that has changed or it is time to.
+    pub(super) fn report_connections(&mut self, now: Instant) {
+        let has_changed = self.shared.crowd_changed.swap(false, Ordering::Relaxed);
+        let is_due = self.recount_at.is_some_and(|at| at <= now);
+        if !has_changed && !is_due {
+            return;
+        }
+        if is_due {
+            let pause = self.recount_pause;
+            self.recount_pause = limits::CONNS_INTERVAL.min(pause * 2);
+            let is_alone = self.settings.broker.routes.count() == 0;
+            self.recount_at = Some(now + pause).filter(|_| !is_alone);
+        }
+        let Some(system) = self.system_account() else {
+            return;
+        };
+        let broker = Arc::clone(&self.settings.broker);
+        for account in broker.accounts().filter(|it| it.name != GLOBAL) {
+            let (at, count) = (account.index as usize, account.connections());
+            if self.told.len() <= at {
+                self.told.resize(at + 1, 0);
+            }
+            let told = std::mem::replace(&mut self.told[at], count);
+            if count != told || (is_due && count > 0) {
+                self.tell_connections(&system, account, count);
+            }
+        }
+    }
+
+    fn tell_connections(&mut self, system: &Account, account: &Account, count: usize) {
+        let connections = Connections {
+            account: &account.name,
+            count,
+            subscriptions: account.trie.read().map_or(0, |trie| trie.len()),
+        };
+        let id = id::nonce();
+        for subject in connections.subjects() {
+            if system.is_heard(subject.as_bytes()) {
+                let seq = self.next_seq();
+                let text = connections.text(&self.site(), seq, &id);
+                self.announce(system.index, subject.into(), text);
+            }
+        }
     }
 
     fn system_account(&self) -> Option<Arc<Account>> {

@@ -33,6 +33,7 @@ impl Worker {
         let Some(identity) = client.and_then(|it| it.identity()) else {
             return;
         };
+        self.note_crowd();
         if identity.is_system {
             if let Some(control) = self.shared.control.get() {
                 control.look();
@@ -46,6 +47,17 @@ impl Worker {
             if let Some(snapshot) = self.snapshot(conn) {
                 self.report(Event::Connect, &snapshot);
             }
+        }
+    }
+
+    /// A client has come into its account, or left it: whoever counts them is told, if there is anybody.
+    pub(super) fn note_crowd(&self) {
+        let broker = &self.settings.broker;
+        let mut entries = self.settings.auth.accounts().iter().zip(0..);
+        let system = entries.find(|(entry, _)| entry.is_system);
+        let system = system.and_then(|(_, index)| broker.account(index));
+        if broker.routes.count() > 0 || system.is_some_and(|it| it.connections() > 0) {
+            self.shared.note_crowd();
         }
     }
 

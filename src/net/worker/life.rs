@@ -244,6 +244,9 @@ impl Worker {
             };
             let is_route = connection.peer.as_route().is_some();
             self.engine.part(&mut connection.peer);
+            if !is_route {
+                self.note_crowd();
+            }
             if reason.is_slow_consumer() {
                 self.report_slow(conn, reason);
             }
