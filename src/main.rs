@@ -146,6 +146,10 @@ fn serve(flags: &Flags, loaded: Loaded, log: Logger) -> Result<(), String> {
         heartbeat: heartbeat(&notifier),
     };
     let mut server = Server::start_with(setup).map_err(|error| error.to_string())?;
+    server.set_reloader(|| {
+        // It fails for signals that the system does not know alone.
+        let _ = signal_hook::low_level::raise(SIGHUP);
+    });
     notifier.ready();
     for signal in signals.forever() {
         log.log(
@@ -155,7 +159,7 @@ fn serve(flags: &Flags, loaded: Loaded, log: Logger) -> Result<(), String> {
         match signal {
             SIGHUP => {
                 notifier.reloading();
-                reload(flags, &server);
+                server.reload_for_askers(|| reload(flags, &server));
                 notifier.ready();
             }
             SIGUSR1 => log.reopen(),
@@ -185,26 +189,27 @@ fn heartbeat(notifier: &Arc<Notifier>) -> Option<Heartbeat> {
     })
 }
 
-/// Reads the configuration again; the log tells what comes of it.
-fn reload(flags: &Flags, server: &Server) {
+/// Reads the configuration again; the log tells what comes of it. Gives the reasons why not.
+fn reload(flags: &Flags, server: &Server) -> Vec<String> {
     let reasons = if flags.config.is_none() {
         let needed = "can only reload config when a file is provided using -c or --config";
         vec![needed.into()]
     } else {
         match load(flags) {
             Ok(loaded) => match server.reload(loaded) {
-                Ok(()) => return,
+                Ok(()) => return Vec::new(),
                 Err(error) => error.reasons(),
             },
             Err(text) => text.lines().map(str::to_string).collect(),
         }
     };
-    for reason in reasons {
+    for reason in &reasons {
         server.log().log(
             Level::Error,
             format_args!("Failed to reload server configuration: {reason}"),
         );
     }
+    reasons
 }
 
 /// As the log names a signal.

@@ -1311,6 +1311,94 @@ fn ask_json(client: &mut Connection, subject: &str, payload: &str) -> Value {
 }
 
 #[test]
+fn the_system_account_may_act_on_clients_and_on_the_server() {
+    let mut seen = Vec::new();
+    for program in [Program::Reference, Program::Midge] {
+        let Some(path) = program.path() else { continue };
+        let conf = |name: &str| format!("server_name: {name}\n{ACCOUNTS}");
+        let server = Start::new(&path).conf(&conf("p1")).run();
+        let mut server = server.unwrap_or_else(|why| panic!("{why}"));
+        let mut client = server.client(",\"protocol\":1,\"user\":\"a1\",\"pass\":\"p\"");
+        client.ping();
+        // What a client gets that takes such.
+        client.expect_info();
+        let mut system = login(&server, "s");
+        system.send(b"SUB reply 1\r\n");
+        settle(&mut system);
+        let identity = ask_json(&mut system, "$SYS.REQ.SERVER.PING.IDZ", "");
+        let id = identity["id"].as_str().expect("an id").to_owned();
+        let connz = ask_json(&mut system, "$SYS.REQ.ACCOUNT.A.CONNZ", "");
+        let cid = &connz["data"]["connections"][0]["cid"];
+        let (known, unknown) = (format!("{{\"cid\":{cid}}}"), "{\"cid\":99999}");
+        let subject = |name: &str| format!("$SYS.REQ.SERVER.{id}.{name}");
+
+        let conns = ask_json(&mut system, "$SYS.REQ.ACCOUNT.A.CONNS", "");
+        assert_eq!((&conns["acc"], &conns["conns"]), (&json!("A"), &json!(1)));
+        seen.push(shape(&without(&conns, "server")));
+
+        for (name, why) in [
+            ("LDM", "no such client id"),
+            ("KICK", "no such client or leafnode id"),
+        ] {
+            let refused = ask_json(&mut system, &subject(name), unknown);
+            let error = json!({"code": 500, "description": why});
+            assert_eq!(
+                refused,
+                json!({"server": refused["server"], "error": error})
+            );
+            // Nothing comes of these, and no answer.
+            for payload in ["", "x", "{\"cid\":\"x\"}"] {
+                let len = payload.len();
+                let line = format!("PUB {} reply {len}\r\n{payload}\r\n", subject(name));
+                system.send(line.as_bytes());
+            }
+            let done = ask_json(&mut system, &subject(name), &known);
+            assert_eq!(keys(&done), ["server"]);
+            if name == "LDM" {
+                assert_eq!(client.expect_info()["ldm"], true);
+                client.ping();
+            }
+        }
+        client.expect_eof();
+        let closed = ask_json(&mut system, "$SYS.REQ.SERVER.PING.CONNZ", "{\"state\":1}");
+        assert_eq!(closed["data"]["connections"][0]["reason"], "Kicked");
+
+        let reload = subject("RELOAD");
+        let done = ask_json(&mut system, &reload, "");
+        assert_eq!(keys(&done), ["server"]);
+        let reloaded = "Reloaded server configuration";
+        let logged = server.process().wait_for_log(|log| log.contains(reloaded));
+        assert_eq!(logged, Ok(()));
+        std::fs::write(server.dir().join("server.conf"), conf("p2")).expect("it is ours");
+        let refused = ask_json(&mut system, &reload, "");
+        let why = "config reload not supported for ServerName: old=p1, new=p2";
+        let error = json!({"code": 500, "description": why});
+        assert_eq!(
+            refused,
+            json!({"server": refused["server"], "error": error})
+        );
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
+}
+
+/// An object without one of its fields.
+fn without(value: &Value, name: &str) -> Value {
+    let mut object = value.as_object().expect("an object").clone();
+    object.remove(name);
+    Value::Object(object)
+}
+
+/// The names of all fields, also of objects within.
+fn shape(value: &Value) -> Vec<String> {
+    let object = value.as_object().into_iter().flatten();
+    let within = |(name, value): (&String, &Value)| {
+        let inner = shape(value).into_iter().map(|it| format!("{name}.{it}"));
+        inner.chain([name.clone()]).collect::<Vec<_>>()
+    };
+    object.flat_map(within).collect()
+}
+
+#[test]
 fn the_system_account_may_ask_for_every_page() {
     let mut seen = Vec::new();
     for program in [Program::Reference, Program::Midge] {

@@ -3,7 +3,7 @@
 use super::json::Json;
 use super::snapshot::{AccountSnapshot, AccountTraffic, Traffic};
 use super::subsz::SubszFigures;
-use super::{Moment, Site};
+use super::{Moment, Site, system};
 use crate::config::options::{
     Account, Destination, Export, ExportKind, Import, ImportKind, Mapping, ResponseType,
 };
@@ -170,6 +170,26 @@ pub fn account_statistics(
             }
         });
     });
+}
+
+/// The counters of an account, as an event that has this `id` tells them for the `seq`th time.
+#[must_use]
+pub fn account_connections(
+    site: &Site<'_>,
+    seq: u64,
+    id: &str,
+    account: &AccountSnapshot,
+    traffic: &AccountTraffic,
+) -> String {
+    let mut json = Json::compact();
+    json.object(|json| {
+        json.text("type", "io.nats.server.advisory.v1.account_connections");
+        json.text("id", id);
+        json.text("timestamp", site.date(site.now));
+        system::server(site, seq, json);
+        statistics(account, traffic, json);
+    });
+    json.into_text()
 }
 
 /// What `/accstatz`, and the events about an account, say of it.

@@ -30,7 +30,9 @@ mod varz;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use accounts::{account_detail, account_info, account_names, account_statistics};
+pub use accounts::{
+    account_connections, account_detail, account_info, account_names, account_statistics,
+};
 pub use closed::ClosedRing;
 pub use connz::{ConnzRequest, Page, State, connz};
 pub use elsewhere::{NO_RAFT, debug_vars, gatewayz, jsz, leafz, queues, stacks};

@@ -3,6 +3,7 @@
 use super::connz::ConnzRequest;
 use super::healthz::HealthRequest;
 use super::query::{BadParameter, Listing, Paging, Query};
+use super::snapshot::Act;
 use crate::subject;
 
 /// A page.
@@ -43,6 +44,10 @@ pub enum Request {
     Statsz,
     /// All about an account, which is no page of its own.
     AccountInfo(String),
+    /// An account's counters as an event tells them, which are no page.
+    AccountConns(String),
+    /// Something to be done to the client of this number, which is no page.
+    Act(Act, u64),
     /// `/leafz`
     Leafz,
     /// `/gatewayz`

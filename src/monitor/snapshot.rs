@@ -65,6 +65,17 @@ pub enum Question {
     Census,
     /// Its connections to other servers, with what those are interested in if that is wanted.
     Routes(bool),
+    /// Whether it has a client of this number; if so, the client is done something to.
+    Act(Act, u64),
+}
+
+/// What the system account can have done to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// End its connection.
+    Kick,
+    /// Tell it, by an INFO, that it had better go elsewhere.
+    Warn,
 }
 
 /// The answer to a [`Question`].
@@ -82,6 +93,8 @@ pub enum Answer {
     Census(Census),
     /// To [`Question::Routes`].
     Routes(Vec<RouteSnapshot>),
+    /// To [`Question::Act`]: whether it has that client.
+    Acted(bool),
 }
 
 /// Which connections a page is about, and in what order it has them.

@@ -10,6 +10,7 @@ use super::events::Connections;
 use super::healthz::HealthRequest;
 use super::query::{BadParameter, Listing, Paging};
 use super::request::{Request, SubszRequest};
+use super::snapshot::Act;
 use super::{Json, Site};
 use crate::proto::info::PROTOCOL_VERSION;
 
@@ -53,8 +54,10 @@ const SERVER: [&str; 13] = [
     "IPQUEUESZ",
     "RAFTZ",
 ];
+/// Services of a server that is asked by its id: they do something.
+const ACTIONS: [&str; 3] = ["KICK", "LDM", "RELOAD"];
 /// Services of an account.
-const ACCOUNT: [&str; 6] = ["CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ"];
+const ACCOUNT: [&str; 7] = ["CONNZ", "SUBSZ", "LEAFZ", "JSZ", "INFO", "STATZ", "CONNS"];
 
 /// The subjects that the server with this id is itself interested in, as other servers are told: those that it answers
 /// requests to, and what others tell of their connections.
@@ -68,6 +71,7 @@ pub fn subjects(server_id: &str) -> Vec<String> {
         subjects.push(format!("$SYS.REQ.SERVER.PING.{name}"));
         subjects.push(format!("$SYS.REQ.SERVER.{server_id}.{name}"));
     }
+    subjects.extend(ACTIONS.map(|name| format!("$SYS.REQ.SERVER.{server_id}.{name}")));
     subjects.extend(ACCOUNT.map(|name| format!("$SYS.REQ.ACCOUNT.*.{name}")));
     subjects.push(Connections::PATTERN.into());
     subjects
@@ -106,7 +110,8 @@ fn service<'s>(subject: &'s [u8], server_id: &str, is_system: bool) -> Option<Se
     if let Some(rest) = subject.strip_prefix("$SYS.REQ.SERVER.") {
         let (server, name) = rest.split_once('.')?;
         let is_ours = server == "PING" || server == server_id;
-        return (is_ours && SERVER.contains(&name)).then_some(Service::Server(name));
+        let is_served = SERVER.contains(&name) || (server != "PING" && ACTIONS.contains(&name));
+        return (is_ours && is_served).then_some(Service::Server(name));
     }
     let rest = subject.strip_prefix("$SYS.REQ.ACCOUNT.")?;
     let (account, name) = rest.rsplit_once('.')?;
@@ -123,6 +128,8 @@ pub enum Reading {
     Identity,
     /// A page, in an envelope.
     Page(Request),
+    /// The configuration is to be read again, and the outcome is the answer.
+    Reload,
     /// An error, in an envelope: its code and text.
     Error(u16, String),
 }
@@ -138,6 +145,11 @@ pub fn read(site: &Site<'_>, request: &SystemRequest, own_account: &str) -> Read
         return Reading::Identity;
     }
     let payload = request.payload.trim_ascii();
+    match service {
+        Service::Server("KICK") => return act(Act::Kick, payload),
+        Service::Server("LDM") => return act(Act::Warn, payload),
+        _ => {}
+    }
     let parsed = if payload.is_empty() || payload == b"null" {
         Ok(Map::new())
     } else {
@@ -156,9 +168,23 @@ pub fn read(site: &Site<'_>, request: &SystemRequest, own_account: &str) -> Read
         Service::Account(name, _) => Some(name.to_owned()),
     };
     let (Service::Server(name) | Service::Account(_, name)) = service;
+    if name == "RELOAD" {
+        return Reading::Reload;
+    }
     match page(name, account, &options) {
         Ok(request) => Reading::Page(request),
         Err(BadParameter(text)) => Reading::Error(500, text),
+    }
+}
+
+/// What is to be done to a client, whose number is in the payload. Without a payload that says so, nothing is answered.
+fn act(act: Act, payload: &[u8]) -> Reading {
+    let Ok(options) = serde_json::from_slice::<Map<String, Value>>(payload) else {
+        return Reading::Silence;
+    };
+    match options.get("cid").map_or(Some(0), Value::as_u64) {
+        Some(cid) => Reading::Page(Request::Act(act, cid)),
+        None => Reading::Silence,
     }
 }
 
@@ -182,6 +208,7 @@ fn page(name: &str, account: Option<String>, options: &Options) -> Result<Reques
         "GATEWAYZ" => Request::Gatewayz,
         "LEAFZ" => Request::Leafz,
         "ACCOUNTZ" => Request::Accountz(options.text("account")),
+        "CONNS" => Request::AccountConns(account.unwrap_or_default()),
         "INFO" => Request::AccountInfo(account.unwrap_or_default()),
         "STATZ" => Request::Accstatz {
             unused: options.flag("include_unused"),
@@ -337,6 +364,12 @@ mod tests {
             ("$SYS.REQ.SERVER.NX.VARZ", true, false),
             ("$SYS.REQ.SERVER.NY.VARZ", false, false),
             ("$SYS.REQ.SERVER.PING.NONSENSE", false, false),
+            ("$SYS.REQ.SERVER.NX.KICK", true, false),
+            ("$SYS.REQ.SERVER.NY.KICK", false, false),
+            ("$SYS.REQ.SERVER.PING.KICK", false, false),
+            ("$SYS.REQ.SERVER.NX.RELOAD", true, false),
+            ("$SYS.REQ.ACCOUNT.A.CONNS", true, false),
+            ("$SYS.REQ.ACCOUNT.PING.CONNS", false, false),
             ("$SYS.REQ.ACCOUNT.PING.STATZ", true, true),
             ("$SYS.REQ.ACCOUNT.PING.CONNZ", false, true),
             ("$SYS.REQ.ACCOUNT.A.INFO", true, false),

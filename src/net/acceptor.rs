@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
@@ -49,12 +49,28 @@ pub struct Control {
     nudges: Mutex<Vec<u64>>,
     /// Requests to the server over its own protocol.
     requests: Mutex<Vec<SystemRequest>>,
+    reloader: OnceLock<Reloader>,
+    /// Those who want the configuration to be read again.
+    reload_askers: Mutex<Vec<ReloadAsker>>,
+}
+
+/// Who wants to know what came of a reload: the account, and where the answer goes.
+pub type ReloadAsker = (u32, Vec<u8>);
+
+/// What has the configuration read again.
+struct Reloader(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reloader")
+    }
 }
 
 #[derive(Debug)]
 enum Order {
     CloseListener,
     Settings(Arc<Settings>),
+    AnswerReloads(Vec<ReloadAsker>, Result<(), String>),
 }
 
 /// What the control thread does again and again to show that it and the workers are alive.
@@ -121,6 +137,43 @@ impl Control {
     /// Goes over to other limits. Connections beyond them are on their way out after this.
     pub fn settings(&self, settings: Arc<Settings>) {
         self.order(Order::Settings(settings));
+    }
+
+    /// Sets what has the configuration read again when the system account asks for it. Only the first one counts.
+    pub fn set_reloader(&self, reload: impl Fn() + Send + Sync + 'static) {
+        let _ = self.reloader.set(Reloader(Box::new(reload)));
+    }
+
+    /// Takes those who have asked for the reload that begins now.
+    #[must_use]
+    pub fn take_reload_askers(&self) -> Vec<ReloadAsker> {
+        mem::take(&mut *self.reload_askers())
+    }
+
+    /// Tells them what came of it.
+    pub fn answer_reloads(&self, askers: Vec<ReloadAsker>, outcome: Result<(), String>) {
+        if !askers.is_empty() {
+            self.order(Order::AnswerReloads(askers, outcome));
+        }
+    }
+
+    /// Has the configuration read again.
+    ///
+    /// # Errors
+    ///
+    /// The asker, if nothing can do that.
+    pub(super) fn ask_for_reload(&self, asker: ReloadAsker) -> Result<(), ReloadAsker> {
+        let Some(Reloader(reload)) = self.reloader.get() else {
+            return Err(asker);
+        };
+        self.reload_askers().push(asker);
+        reload();
+        Ok(())
+    }
+
+    fn reload_askers(&self) -> MutexGuard<'_, Vec<ReloadAsker>> {
+        let askers = self.reload_askers.lock();
+        askers.expect("no thread panics and lives on")
     }
 
     /// Brings a worker's answer to a question of the monitoring port.
@@ -227,6 +280,8 @@ impl Acceptor {
             answers: Mutex::default(),
             nudges: Mutex::default(),
             requests: Mutex::default(),
+            reloader: OnceLock::new(),
+            reload_askers: Mutex::default(),
         });
         // Nobody else sets it.
         let _ = shared.control.set(Arc::clone(&control));
@@ -349,6 +404,9 @@ impl Acceptor {
         let orders = mem::take(&mut *self.control.orders());
         for (order, done) in orders {
             match order {
+                Order::AnswerReloads(askers, outcome) => {
+                    self.monitor.answer_reloads(askers, outcome);
+                }
                 Order::CloseListener => {
                     self.listener = None;
                     self.monitor.set_closing();

@@ -24,6 +24,25 @@ const CREDENTIALS: [&str; 7] = [
 ];
 
 impl Server {
+    /// Sets what has [`Server::reload_for_askers`] called soon, by another thread, when the system account asks for a
+    /// reload; without it, such a request is answered with an error. Only the first one counts.
+    pub fn set_reloader(&self, reload: impl Fn() + Send + Sync + 'static) {
+        self.control.set_reloader(reload);
+    }
+
+    /// Runs `reload`, and tells those who have asked for it over the system account what came of it: the reasons why
+    /// not, or none.
+    pub fn reload_for_askers(&self, reload: impl FnOnce() -> Vec<String>) {
+        // Whoever asks from now on wants one that begins later.
+        let askers = self.control.take_reload_askers();
+        let reasons = reload();
+        let outcome = match reasons.is_empty() {
+            true => Ok(()),
+            false => Err(reasons.join("; ")),
+        };
+        self.control.answer_reloads(askers, outcome);
+    }
+
     /// Goes over to other options, all of them or none. No connection notices, but for those beyond a lower
     /// `max_connections` and those whose own credentials or permissions are others now; on return the new limits hold for
     /// what clients send.

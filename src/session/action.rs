@@ -244,6 +244,8 @@ pub enum CloseReason {
     DuplicateServerName,
     /// A route for an account that there is not, or that has none of its own.
     MissingAccount,
+    /// The system account wants it gone.
+    Kicked,
 }
 
 impl CloseReason {
@@ -329,6 +331,7 @@ impl fmt::Display for CloseReason {
             CloseReason::ClusterNameConflict => "Cluster Name Conflict",
             CloseReason::DuplicateServerName => "Duplicate Server Name",
             CloseReason::MissingAccount => "Missing Account",
+            CloseReason::Kicked => "Kicked",
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Monitor;
 use crate::limits;
 use crate::monitor::snapshot::{
-    Answer, Backlog, Briefs, Census, ConnectionSnapshot, Detailed, Question, RouteSnapshot,
+    Act, Answer, Backlog, Briefs, Census, ConnectionSnapshot, Detailed, Question, RouteSnapshot,
     SubscriptionFilter, SubscriptionSnapshot, Totals,
 };
 use crate::monitor::{ConnzRequest, Listing, Page, Request, SubszRequest};
@@ -64,6 +64,8 @@ pub(super) struct Gathered {
     pub(super) subscriptions: (usize, Vec<SubscriptionSnapshot>),
     /// By number.
     pub(super) routes: Vec<RouteSnapshot>,
+    /// A worker has the client that something was to be done to.
+    pub(super) has_acted: bool,
     /// The account that was asked for does not exist.
     pub(super) is_unknown_account: bool,
 }
@@ -97,9 +99,12 @@ impl Monitor {
     pub(super) fn advance(&mut self, job: &mut Job) -> bool {
         let answers = mem::take(&mut job.answers);
         match job.request.clone() {
-            Request::Varz | Request::Statsz | Request::Metrics | Request::Accstatz { .. } => {
-                self.advance_counters(job, answers)
-            }
+            Request::Varz
+            | Request::Statsz
+            | Request::Metrics
+            | Request::AccountConns(_)
+            | Request::Accstatz { .. } => self.advance_counters(job, answers),
+            Request::Act(act, cid) => self.advance_act(job, act, cid, answers),
             Request::Connz(request) => self.advance_connz(job, &request, answers),
             Request::Subsz(request) => self.advance_subsz(job, &request, answers),
             Request::Routez(listing) => self.advance_routez(job, listing, answers),
@@ -117,7 +122,9 @@ impl Monitor {
                 _ => {}
             }
         }
-        let wants_totals = !matches!(job.request, Request::Accstatz { .. });
+        let is_of_accounts =
+            |it: &Request| matches!(it, Request::Accstatz { .. } | Request::AccountConns(_));
+        let wants_totals = !is_of_accounts(&job.request);
         gathered.routes.sort_unstable_by_key(|route| route.rid);
         let wants_routes = matches!(job.request, Request::Statsz);
         let wants_census = !matches!(job.request, Request::Varz | Request::Statsz);
@@ -134,6 +141,24 @@ impl Monitor {
                 if wants_routes {
                     self.ask_all(job, &Question::Routes(false));
                 }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn advance_act(
+        &mut self,
+        job: &mut Job,
+        act: Act,
+        cid: u64,
+        answers: Vec<(usize, Answer)>,
+    ) -> bool {
+        let mut has_acted = answers.iter();
+        job.gathered.has_acted |= has_acted.any(|(_, it)| matches!(it, Answer::Acted(true)));
+        match mem::replace(&mut job.stage, Stage::Counted) {
+            Stage::Begun => {
+                self.ask_all(job, &Question::Act(act, cid));
                 false
             }
             _ => true,

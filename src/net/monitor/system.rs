@@ -9,8 +9,10 @@ use super::job::{Asker, Job};
 use crate::broker::{Account, GLOBAL};
 use crate::id;
 use crate::limits;
+use crate::monitor::snapshot::Act;
 use crate::monitor::system::{self, Reading, SystemRequest};
 use crate::monitor::{self, Connections, Json, Request};
+use crate::net::acceptor::ReloadAsker;
 use crate::net::mailbox::Command;
 
 impl Monitor {
@@ -28,6 +30,14 @@ impl Monitor {
                 Reading::Identity => {
                     let text = system::identity(&self.site()).into_text();
                     self.announce(request.account, request.reply, text);
+                }
+                Reading::Reload => {
+                    let asker = (request.account, request.reply);
+                    if let Err(asker) = self.control.ask_for_reload(asker) {
+                        let why =
+                            "can only reload config when a file is provided using -c or --config";
+                        self.answer_reloads(vec![asker], Err(why.into()));
+                    }
                 }
                 Reading::Error(code, why) => {
                     let text = self.envelope(Err((code, why)));
@@ -158,6 +168,50 @@ impl Monitor {
         }
     }
 
+    /// Tells those who asked for a reload what came of it.
+    pub(in crate::net) fn answer_reloads(
+        &mut self,
+        askers: Vec<ReloadAsker>,
+        outcome: Result<(), String>,
+    ) {
+        for (account, reply) in askers {
+            let text = self.outcome(outcome.as_ref().copied().map_err(String::as_str));
+            self.announce(account, reply, text);
+        }
+    }
+
+    /// What came of something that is no page, with who answers.
+    fn outcome(&mut self, outcome: Result<(), &str>) -> String {
+        let seq = self.next_seq();
+        let site = self.site();
+        let mut json = Json::compact();
+        json.object(|json| {
+            system::server(&site, seq, json);
+            if let Err(why) = outcome {
+                json.object_at("error", |json| {
+                    json.number("code", 500);
+                    json.text("description", why);
+                });
+            }
+        });
+        json.into_text()
+    }
+
+    /// The counters of an account; `None` if there is no such account.
+    fn account_connections(&mut self, job: &Job, name: &str) -> Option<String> {
+        let seq = self.next_seq();
+        let accounts = self.accounts();
+        let at = accounts.iter().position(|it| *it.name == *name)?;
+        let traffic = job.gathered.census.accounts.get(at).copied();
+        Some(monitor::account_connections(
+            &self.site(),
+            seq,
+            &id::nonce(),
+            accounts.get(at)?,
+            &traffic.unwrap_or_default(),
+        ))
+    }
+
     /// Sends the answer that the job has gathered everything for.
     pub(super) fn answer_request(&mut self, job: &Job, account: u32, reply: Vec<u8>) {
         if let Request::Accstatz {
@@ -173,6 +227,13 @@ impl Monitor {
         }
         let text = match &job.request {
             Request::Statsz => self.statsz(job),
+            Request::AccountConns(name) => match self.account_connections(job, name) {
+                Some(text) => text,
+                None => return,
+            },
+            Request::Act(..) if job.gathered.has_acted => self.outcome(Ok(())),
+            Request::Act(Act::Kick, _) => self.outcome(Err("no such client or leafnode id")),
+            Request::Act(Act::Warn, _) => self.outcome(Err("no such client id")),
             Request::Healthz(request) => {
                 let health = request.judge(self.closed_listeners());
                 let mut json = Json::compact();

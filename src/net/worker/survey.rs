@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Connection, Worker, slot};
+use super::{Connection, Worker, context, slot};
 use crate::broker::Subscription;
 use crate::certificate::{Certificate, fingerprint};
 use crate::limits;
+use crate::log::debug;
 use crate::monitor::snapshot::{
-    AccountTraffic, Answer, Brief, Briefs, Census, CertificateSnapshot, ConnectionSnapshot,
+    AccountTraffic, Act, Answer, Brief, Briefs, Census, CertificateSnapshot, ConnectionSnapshot,
     Detailed, Kind, Question, Selection, SortFacts, SubscriptionFilter, SubscriptionSnapshot,
     TlsSnapshot, Totals,
 };
@@ -146,6 +147,10 @@ impl Worker {
                 let routes = self.routes(*listed);
                 return ticket.answer(Answer::Routes(routes));
             }
+            Question::Act(act, cid) => {
+                let has_acted = self.act(*act, *cid);
+                return ticket.answer(Answer::Acted(has_acted));
+            }
             Question::Briefs(selection) if selection.subject.is_some() => {
                 Stage::Interested(Slots::new(self.connections.capacity()))
             }
@@ -178,6 +183,32 @@ impl Worker {
             }
         }
         self.slices.add(cpu_time().saturating_sub(before));
+    }
+
+    /// Does something to the client of this number; false if it is not here.
+    fn act(&mut self, act: Act, cid: u64) -> bool {
+        let mut connections = self.connections.iter();
+        let is_it = |it: &Connection| {
+            it.peer.as_client().is_some() && it.peer.id() == cid && it.closing.is_none()
+        };
+        let Some((key, connection)) = connections.find(|(_, it)| is_it(it)) else {
+            return false;
+        };
+        let conn = slot(key);
+        match act {
+            Act::Kick => self.begin_closing(conn, CloseReason::Kicked),
+            Act::Warn => {
+                let (peer, log) = (&connection.peer, &self.shared.log);
+                debug!(log, "{peer} - Sending Lame Duck Mode info to client");
+                let mut line = Vec::new();
+                let context = context(&self.settings, &self.info, self.outlets.now);
+                if let Some(client) = peer.as_client() {
+                    client.notify(&context, true, &mut line);
+                }
+                self.send(conn, &line);
+            }
+        }
+        true
     }
 
     fn no_briefs(&self) -> Briefs {
