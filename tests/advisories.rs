@@ -7,16 +7,8 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use support::connection::Connection;
-use support::server::{Process, Server, Start};
-use support::{Program, ScratchDir};
-
-fn start(conf: &str) -> Server {
-    let program = Program::Midge.path().expect("the package builds it");
-    match Start::new(&program).conf(conf).run() {
-        Ok(server) => server,
-        Err(why) => panic!("{why}"),
-    }
-}
+use support::server::{Process, Server};
+use support::{ScratchDir, midge, start_midge};
 
 fn log_in(server: &Server, user: &str) -> Connection {
     server.client(&format!(
@@ -42,7 +34,7 @@ fn refusal(conf: &str) -> String {
     let dir = ScratchDir::new();
     let path = dir.path().join("bad.conf");
     std::fs::write(&path, conf).expect("a scratch directory is writable");
-    let mut command = Command::new(Program::Midge.path().expect("the package builds it"));
+    let mut command = Command::new(midge());
     command
         .args(["-a", "127.0.0.1", "-p", "-1", "-c"])
         .arg(&path);
@@ -54,7 +46,7 @@ fn refusal(conf: &str) -> String {
 /// CVE-2019-13126: a size that overflowed.
 #[test]
 fn no_size_is_too_large_to_be_refused() {
-    let server = start("");
+    let server = start_midge("");
     for size in [
         "2147483647",
         "2147483648",
@@ -108,7 +100,7 @@ fn imports_in_a_circle_are_refused_with_their_way_and_importing_from_oneself_end
             }
         }
     }
-    let server = start(
+    let server = start_midge(
         r#"accounts { A {
              users = [{user: a, password: p}]
              exports = [{service: "x.>"}, {stream: "x.>"}]
@@ -135,7 +127,7 @@ fn imports_in_a_circle_are_refused_with_their_way_and_importing_from_oneself_end
 /// CVE-2022-24450: CONNECT could name the account to be in.
 #[test]
 fn nobody_chooses_his_account() {
-    let server = start("accounts { A { users = [{user: a, password: p}] }, B {} }");
+    let server = start_midge("accounts { A { users = [{user: a, password: p}] }, B {} }");
     for wish in [
         r#""account":"B""#,
         r#""new_account":true"#,
@@ -151,7 +143,7 @@ fn nobody_chooses_his_account() {
 #[test]
 fn the_name_of_an_account_is_no_path() {
     let name = "../../../escaped";
-    let server = start(&format!(
+    let server = start_midge(&format!(
         "accounts {{ \"{name}\" {{ users = [{{user: a, password: p}}] }} }}"
     ));
     let files = || -> BTreeSet<_> {
@@ -173,7 +165,7 @@ fn the_name_of_an_account_is_no_path() {
 /// CVE-2022-29946, 2026-17, 2026-18: a queue subscription, or one with wildcards, passed by what was denied.
 #[test]
 fn what_is_denied_is_not_delivered_in_any_way() {
-    let server = start(
+    let server = start_midge(
         r#"authorization { users = [
              {user: r, password: p, permissions: {subscribe: {deny: ["secret", "*.secret", "open q"]}}}
              {user: w, password: p}
@@ -210,7 +202,7 @@ fn users_of_the_system_account_open_nothing() {
         "authorization { user: a, password: p }",
         "authorization { token: t }, accounts { SYS {} }, system_account: SYS",
     ] {
-        let server = start(conf);
+        let server = start_midge(conf);
         for keys in ["", r#","user":"""#, r#","user":"s","pass":"""#] {
             let mut connection = server.client(keys);
             connection.expect(b"-ERR 'Authorization Violation'\r\n");
@@ -227,7 +219,7 @@ fn users_of_the_system_account_open_nothing() {
 /// CVE-2025-30215, CVE-2026-33222: requests of one account reached what belongs to another.
 #[test]
 fn requests_to_the_server_stay_in_their_account() {
-    let server = start(
+    let server = start_midge(
         r#"accounts {
              A { users = [{user: a, password: p}] }
              B { users = [{user: b, password: p}] }
@@ -257,7 +249,7 @@ fn requests_to_the_server_stay_in_their_account() {
 /// CVE-2026-33246, CVE-2026-33223: a client told a service that it was somebody else.
 #[test]
 fn only_the_server_says_who_asks() {
-    let server = start(
+    let server = start_midge(
         r#"accounts {
              A { users = [{user: a, password: p}], imports = [{service: {account: B, subject: svc}}] }
              B { users = [{user: b, password: p}], exports = [{service: svc}] }
@@ -296,7 +288,7 @@ fn only_the_server_says_who_asks() {
 /// CVE-2026-33249, 2026-20: a header had the server publish what its sender must not.
 #[test]
 fn no_header_publishes_anything() {
-    let server = start(
+    let server = start_midge(
         r#"authorization { users = [
              {user: a, password: p, permissions: {publish: ok}}
              {user: w, password: p}
@@ -315,7 +307,7 @@ fn no_header_publishes_anything() {
 /// 2026-16, 2026-24: who came without CONNECT passed by what was required of that user.
 #[test]
 fn the_way_in_without_credentials_has_the_same_conditions() {
-    let server = start(
+    let server = start_midge(
         r#"authorization { users = [{user: n, password: p, allowed_connection_types: [WEBSOCKET]}] }
            no_auth_user: n"#,
     );
@@ -337,7 +329,7 @@ fn the_way_in_without_credentials_has_the_same_conditions() {
 #[test]
 fn keys_and_signatures_of_any_length_are_refused() {
     let key = "UCNGL4W5QX66CFX6A6DCBVDH5VOHMI7B2UZZU7TXAUQQSI2JPHULCKBR";
-    let server = start(&format!("authorization {{ users = [{{nkey: {key}}}] }}"));
+    let server = start_midge(&format!("authorization {{ users = [{{nkey: {key}}}] }}"));
     let lengths = (0..=90)
         .step_by(6)
         .chain([1, 43, 55, 57, 63, 64, 65, 85, 86, 87, 88, 400]);
@@ -358,7 +350,7 @@ fn keys_and_signatures_of_any_length_are_refused() {
 /// The last one: whatever was sent, who comes now is served.
 #[test]
 fn bytes_of_other_protocols_end_their_own_connection_alone() {
-    let server = start("");
+    let server = start_midge("");
     let mut witness = log_in(&server, "u");
     for bytes in [
         &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],

@@ -9,13 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use support::server::{Server, Start};
-use support::{DEADLINE, ScratchDir, midge, wait_for};
-
-fn start(conf: &str) -> Server {
-    let start = Start::new(&midge()).conf(conf);
-    start.run().unwrap_or_else(|why| panic!("{why}"))
-}
+use support::server::Server;
+use support::{DEADLINE, ScratchDir, start_midge, wait_for};
 
 /// Clients come and go, which the log hears of at its most talkative.
 fn chatter(server: &Server) {
@@ -56,7 +51,7 @@ fn a_log_file_is_put_aside_when_it_is_large_and_the_oldest_go() {
         "log_file: {:?}\nlog_size_limit: {LIMIT}\nlog_max_num: 3\ndebug: true\ntrace: true",
         file.display()
     );
-    let server = start(&conf);
+    let server = start_midge(&conf);
     chatter(&server);
     ends_with_0(server);
     let found = files(dir.path(), "log");
@@ -89,7 +84,7 @@ fn the_same_conf_with_files_to_keep_for_ever_keeps_every_line() {
         "log_file: {:?}\nlog_size_limit: 20000\ndebug: true",
         file.display()
     );
-    let server = start(&conf);
+    let server = start_midge(&conf);
     for _ in 0..200 {
         server.client("").ping();
     }
@@ -108,7 +103,7 @@ fn lines_go_to_a_syslog_server_in_datagrams() {
     let syslog = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     syslog.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let address = syslog.local_addr().expect("it is bound");
-    let server = start(&format!("remote_syslog: \"udp://{address}\"\ndebug: true"));
+    let server = start_midge(&format!("remote_syslog: \"udp://{address}\"\ndebug: true"));
     let hear = |wanted: &str| {
         let mut buffer = [0; 2048];
         loop {
@@ -140,7 +135,7 @@ fn lines_go_to_a_syslog_server_in_datagrams() {
 fn a_syslog_server_that_goes_does_not_matter_and_is_found_again() {
     let syslog = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = syslog.local_addr().expect("it is bound");
-    let server = start(&format!("remote_syslog: \"tcp://{address}\"\ndebug: true"));
+    let server = start_midge(&format!("remote_syslog: \"tcp://{address}\"\ndebug: true"));
     let (stream, _) = syslog.accept().expect("it connects at start");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let mut lines = BufReader::new(stream).lines();
@@ -170,7 +165,7 @@ fn a_syslog_server_that_takes_nothing_stops_nobody() {
     let syslog = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = syslog.local_addr().expect("it is bound");
     let conf = format!("remote_syslog: \"tcp://{address}\"\ndebug: true\ntrace: true");
-    let server = start(&conf);
+    let server = start_midge(&conf);
     let _deaf = syslog.accept().expect("it connects at start");
     // Far more than the system keeps for a reader that does not read.
     for _ in 0..50 {
@@ -181,7 +176,7 @@ fn a_syslog_server_that_takes_nothing_stops_nobody() {
 
 #[test]
 fn a_full_disk_stops_nobody() {
-    let server = start("log_file: \"/dev/full\"\ndebug: true\ntrace: true");
+    let server = start_midge("log_file: \"/dev/full\"\ndebug: true\ntrace: true");
     chatter(&server);
     ends_with_0(server);
 }

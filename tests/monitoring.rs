@@ -8,7 +8,7 @@ use support::connection::Connection;
 use support::http::{Response, exchange, get, get_until, request, secure_get};
 use support::server::{Server, Start};
 use support::tls::Tls;
-use support::{DEADLINE, Program, wait_for};
+use support::{DEADLINE, Program, midge, wait_for};
 
 /// A server with three clients: the first one subscribes, the second one publishes, the third one is just there.
 struct Fixture {
@@ -36,10 +36,7 @@ fn fixture(program: Program, conf: &str) -> Option<Fixture> {
     let path = program.path()?;
     let start = Start::new(&path).arg("-m").arg("-1");
     let conf = format!("server_name: p1\n{conf}");
-    let server = start
-        .conf(&conf)
-        .run()
-        .unwrap_or_else(|why| panic!("{why}"));
+    let server = start.conf(&conf).started();
     let base = if conf.contains("http_base_path") {
         "/nats"
     } else {
@@ -473,8 +470,11 @@ accounts {
 fn accounts_show_where_they_are_asked_for() {
     for program in [Program::Reference, Program::Midge] {
         let Some(path) = program.path() else { continue };
-        let server = Start::new(&path).arg("-m").arg("-1").conf(ACCOUNTS).run();
-        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let server = Start::new(&path)
+            .arg("-m")
+            .arg("-1")
+            .conf(ACCOUNTS)
+            .started();
         let login = |user: &str| {
             let mut client = server.client(&format!(
                 ",\"name\":\"{user}\",\"user\":\"{user}\",\"pass\":\"p\""
@@ -749,9 +749,9 @@ fn a_lame_duck_is_not_healthy() {
 
 /// A server of our own, with these lines of configuration and a monitoring port.
 fn own(conf: &str) -> Server {
-    let path = Program::Midge.path().expect("midge is built");
+    let path = midge();
     let start = Start::new(&path).arg("-m").arg("-1").conf(conf);
-    start.run().unwrap_or_else(|why| panic!("{why}"))
+    start.started()
 }
 
 fn health_check(url: &str, token: &str) -> std::process::Output {
@@ -759,7 +759,7 @@ fn health_check(url: &str, token: &str) -> std::process::Output {
 }
 
 fn health_check_with(args: &[&str], token: &str) -> std::process::Output {
-    let path = Program::Midge.path().expect("midge is built");
+    let path = midge();
     let mut command = std::process::Command::new(path);
     command.args(args).env("MIDGE_HTTP_AUTH_TOKEN", token);
     command.output().expect("it runs")
@@ -837,9 +837,8 @@ fn a_health_check_by_https_takes_any_certificate_from_this_host_or_verifies_it()
     let conf = format!(
         "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\"}}"
     );
-    let path = Program::Midge.path().expect("midge is built");
-    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
-    let server = server.unwrap_or_else(|why| panic!("{why}"));
+    let path = midge();
+    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).started();
     let url = format!("https://{}", server.monitor());
     let (ca, other_ca) = (format!("{certs}/ca.pem"), format!("{certs}/ca2.pem"));
     let healthy: [&[&str]; 3] = [
@@ -918,7 +917,7 @@ fn pages_come_over_a_socket_of_the_file_system() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("the directory is writable"));
     let conf = format!("http_socket: \"{}\"\n", path.display());
     {
-        let midge = Program::Midge.path().expect("midge is built");
+        let midge = midge();
         let server = Start::new(&midge).conf(&conf).run();
         let _server = server.unwrap_or_else(|why| panic!("{why}"));
         let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("it listens");
@@ -1103,7 +1102,7 @@ fn metrics_show_the_counters() {
 #[test]
 fn a_page_over_many_connections_is_made_in_slices() {
     const CLIENTS: usize = 2_000;
-    let path = Program::Midge.path().expect("midge is built");
+    let path = midge();
     if let Err(why) = support::raise_descriptor_limit(2 * CLIENTS) {
         return support::say_left_out(&why);
     }
@@ -1148,9 +1147,8 @@ fn metrics_count_tls_handshakes_by_how_they_end() {
     let conf = format!(
         "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", timeout: 0.1}}"
     );
-    let path = Program::Midge.path().expect("midge is built");
-    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
-    let server = server.unwrap_or_else(|why| panic!("{why}"));
+    let path = midge();
+    let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).started();
     let mut welcome = server.connect();
     welcome.expect_info();
     welcome.upgrade(&Tls::new()).expect("a handshake");
@@ -1187,7 +1185,7 @@ fn metrics_count_tls_handshakes_by_how_they_end() {
 fn a_monitoring_port_that_is_taken_ends_the_start() {
     let server = own("");
     let port = server.monitor().port().to_string();
-    let path = Program::Midge.path().expect("midge is built");
+    let path = midge();
     let second = Start::new(&path).arg("-m").arg(&port).run();
     let why = second.expect_err("the port is taken");
     let text = format!(
@@ -1205,8 +1203,7 @@ fn https_has_the_clients_certificate_and_asks_nobody_for_one() {
     );
     for program in [Program::Reference, Program::Midge] {
         let Some(path) = program.path() else { continue };
-        let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).run();
-        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let server = Start::new(&path).arg("-ms").arg("-1").conf(&conf).started();
         let monitor = server.monitor();
         let varz = secure_get(monitor, "/varz", &Tls::new()).json();
         assert_eq!(varz["tls_required"], true);
@@ -1237,8 +1234,7 @@ fn tls_sessions_show_in_connz() {
     let mut seen = Vec::new();
     for program in [Program::Reference, Program::Midge] {
         let Some(path) = program.path() else { continue };
-        let server = Start::new(&path).arg("-m").arg("-1").conf(&conf).run();
-        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let server = Start::new(&path).arg("-m").arg("-1").conf(&conf).started();
         let socket = std::net::TcpStream::connect(server.address()).expect("it listens");
         let tls = Tls::new().showing("client-dn");
         let mut session = tls.connect(&socket).expect("a handshake");
@@ -1316,8 +1312,7 @@ fn the_system_account_may_act_on_clients_and_on_the_server() {
     for program in [Program::Reference, Program::Midge] {
         let Some(path) = program.path() else { continue };
         let conf = |name: &str| format!("server_name: {name}\n{ACCOUNTS}");
-        let server = Start::new(&path).conf(&conf("p1")).run();
-        let mut server = server.unwrap_or_else(|why| panic!("{why}"));
+        let mut server = Start::new(&path).conf(&conf("p1")).started();
         let mut client = server.client(",\"protocol\":1,\"user\":\"a1\",\"pass\":\"p\"");
         client.ping();
         // What a client gets that takes such.
@@ -1405,8 +1400,7 @@ fn the_system_account_may_ask_for_every_page() {
         let Some(path) = program.path() else { continue };
         let server = Start::new(&path)
             .conf(&format!("server_name: p1\n{ACCOUNTS}"))
-            .run();
-        let server = server.unwrap_or_else(|why| panic!("{why}"));
+            .started();
         let mut a1 = login(&server, "a1");
         a1.send(b"SUB reply 1\r\nSUB a.> 2\r\n");
         settle(&mut a1);
@@ -1520,8 +1514,7 @@ fn the_system_account_hears_of_clients_and_counters() {
     let mut seen = Vec::new();
     for program in [Program::Reference, Program::Midge] {
         let Some(path) = program.path() else { continue };
-        let server = Start::new(&path).conf(ACCOUNTS).run();
-        let server = server.unwrap_or_else(|why| panic!("{why}"));
+        let server = Start::new(&path).conf(ACCOUNTS).started();
         let mut system = login(&server, "s");
         system.send(b"SUB $SYS.ACCOUNT.*.CONNECT 1\r\nSUB $SYS.ACCOUNT.*.DISCONNECT 2\r\nSUB $SYS.SERVER.*.CLIENT.AUTH.ERR 3\r\nSUB $SYS.SERVER.*.STATSZ 4\r\n");
         settle(&mut system);

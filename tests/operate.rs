@@ -16,11 +16,7 @@ use rustix::process::Signal;
 use support::connection::Connection;
 use support::http::get;
 use support::server::{Process, Server, Start};
-use support::{DEADLINE, ScratchDir, midge, programs, wait_for};
-
-fn start(conf: &str) -> Server {
-    Start::new(&midge()).conf(conf).run().expect("it starts")
-}
+use support::{DEADLINE, ScratchDir, midge, programs, start_midge, wait_for};
 
 /// A client that is served: its PING was answered, so that it hears of changes from now on.
 fn informed(server: &Server) -> Connection {
@@ -63,7 +59,7 @@ fn messages<'a>(log: &'a str, from: &str) -> Vec<&'a str> {
 
 #[test]
 fn the_log_of_a_start_has_the_usual_lines_in_the_usual_order() {
-    let mut server = start(
+    let mut server = start_midge(
         "server_name: here\nmax_payload: 9MB\nhttp: 127.0.0.1:-1\ncluster {listen: \"127.0.0.1:-1\"}",
     );
     expect_log(&mut server, "Listening for route connections");
@@ -114,7 +110,7 @@ fn the_heap_gets_our_settings_unless_the_operator_has_some() {
 #[test]
 fn warnings_of_the_configuration_are_logged() {
     const WARNING: &str = "config has no values or is empty";
-    let mut server = start("");
+    let mut server = start_midge("");
     expect_log(&mut server, WARNING);
     server.reload_until("", WARNING).unwrap();
     let log = server.process().log();
@@ -174,7 +170,7 @@ fn a_failure_before_that_goes_to_standard_error() {
 
 #[test]
 fn a_log_in_json_is_one_object_a_line() {
-    let mut server = start("log_format: json\nserver_name: x");
+    let mut server = start_midge("log_format: json\nserver_name: x");
     expect_log(&mut server, "Server is ready");
     for line in server.process().log().lines() {
         let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -184,7 +180,7 @@ fn a_log_in_json_is_one_object_a_line() {
 
 #[test]
 fn clients_are_told_the_advertised_address() {
-    let mut server = start("client_advertise: \"example.com:1\"");
+    let mut server = start_midge("client_advertise: \"example.com:1\"");
     let info = server.connect().expect_info();
     assert_eq!(
         (&info["host"], &info["port"]),
@@ -205,7 +201,7 @@ fn clients_are_told_the_advertised_address() {
 #[test]
 fn signals_are_named_and_end_it_with_0() {
     for (signal, name) in [(Signal::INT, "interrupt"), (Signal::TERM, "terminated")] {
-        let mut server = start("server_name: x");
+        let mut server = start_midge("server_name: x");
         server.process().signal(signal);
         assert_eq!(server.process().wait().code(), Some(0));
         let log = server.process().log();
@@ -246,7 +242,7 @@ fn usr1_opens_the_log_file_again() {
 
 #[test]
 fn usr1_without_a_log_file_is_said_to_do_nothing() {
-    let mut server = start("server_name: x");
+    let mut server = start_midge("server_name: x");
     server.process().signal(Signal::USR1);
     expect_log(
         &mut server,
@@ -309,7 +305,7 @@ fn a_reload_needs_a_file() {
 
 #[test]
 fn limits_change_for_clients_that_are_there() {
-    let mut server = start("max_payload: 100");
+    let mut server = start_midge("max_payload: 100");
     let mut client = server.client("");
     client.send(b"SUB a 1\r\nPUB a 9\r\n123456789\r\n");
     client.expect(b"MSG a 1 9\r\n123456789\r\n");
@@ -339,7 +335,7 @@ fn limits_change_for_clients_that_are_there() {
 
 #[test]
 fn surplus_connections_are_closed_when_the_limit_falls() {
-    let mut server = start("max_connections: 5");
+    let mut server = start_midge("max_connections: 5");
     let mut clients: Vec<_> = (0..3).map(|_| server.client("")).collect();
     for client in &mut clients {
         client.ping();
@@ -381,7 +377,7 @@ fn a_check_has_the_warnings_of_a_start_and_succeeds() {
     fs::write(&file, &conf).unwrap();
     let (code, said) = outcome(&["-t", "-c", file.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
-    let mut server = start(&conf);
+    let mut server = start_midge(&conf);
     expect_log(&mut server, "Listening for route connections");
     expect_log(&mut server, "DO NOT USE IN PRODUCTION!");
     let log = server.process().log();
@@ -446,7 +442,7 @@ fn a_file_that_tls_lacks_is_named_with_the_place_of_its_block() {
 
 #[test]
 fn a_reload_is_refused_whole_with_every_reason() {
-    let mut server = start("max_payload: 100\nserver_name: a");
+    let mut server = start_midge("max_payload: 100\nserver_name: a");
     let failed = "[ERR] Failed to reload server configuration: ";
     let conf = "max_payload: 8\nserver_name: b\nlame_duck_duration: \"1m\"";
     server.reload_until(conf, "LameDuckDuration").unwrap();
@@ -502,7 +498,7 @@ fn flags_stay_in_force_over_a_reload() {
 
 #[test]
 fn levels_change_for_clients_that_are_there() {
-    let mut server = start("server_name: x");
+    let mut server = start_midge("server_name: x");
     let mut client = server.client("");
     client.ping();
     server.reload("server_name: x\ntrace: true").unwrap();
@@ -513,7 +509,7 @@ fn levels_change_for_clients_that_are_there() {
 
 #[test]
 fn a_trace_of_headers_shows_no_payload() {
-    let mut server = start("trace_headers: true");
+    let mut server = start_midge("trace_headers: true");
     let mut client = server.client(",\"headers\":true");
     client.send(b"SUB a 1\r\nHPUB a 19 24\r\nNATS/1.0\r\nA: bb\r\n\r\nhello\r\nPUB a 2\r\nhi\r\n");
     client.expect(b"HMSG a 1 19 24\r\nNATS/1.0\r\nA: bb\r\n\r\nhello\r\nMSG a 1 2\r\nhi\r\n");
@@ -536,7 +532,7 @@ fn a_log_file_can_be_changed_and_the_old_one_ends_with_the_reload() {
     let dir = ScratchDir::new();
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     let conf = |file: &Path| format!("log_file: \"{}\"", file.display());
-    let mut server = start(&conf(&old));
+    let mut server = start_midge(&conf(&old));
     fs::write(server.dir().join("server.conf"), conf(&new)).unwrap();
     server.process().signal(Signal::HUP);
     let text = || {
@@ -604,7 +600,7 @@ fn reloads_under_load_lose_nothing() {
         let u = format!("{{user: u, password: p, permissions: {{subscribe: \"{allow}\"}}}}");
         format!("authorization {{users: [{u}, {{user: v{number}, password: p}}]}}")
     };
-    let mut server = start(&format!("max_payload: 1000\n{}", users(0)));
+    let mut server = start_midge(&format!("max_payload: 1000\n{}", users(0)));
     let mut subscriber = server.client(U);
     subscriber.send(b"SUB a 1\r\n");
     subscriber.ping();
@@ -638,7 +634,7 @@ fn reloads_under_load_lose_nothing() {
 
 #[test]
 fn a_lame_duck_without_clients_ends_at_once() {
-    let mut server = start("server_name: x");
+    let mut server = start_midge("server_name: x");
     server.process().signal(Signal::USR2);
     assert_eq!(server.process().wait().code(), Some(0));
     let log = server.process().log();
@@ -653,7 +649,7 @@ fn a_lame_duck_without_clients_ends_at_once() {
 
 #[test]
 fn a_lame_duck_tells_its_clients_and_closes_them_one_by_one() {
-    let mut server = start("lame_duck_duration: 30s\nlame_duck_grace_period: 1s");
+    let mut server = start_midge("lame_duck_duration: 30s\nlame_duck_grace_period: 1s");
     let mut old = server.client("");
     old.send(b"SUB a 1\r\n");
     old.ping();
@@ -681,7 +677,7 @@ fn a_lame_duck_tells_its_clients_and_closes_them_one_by_one() {
 
 #[test]
 fn int_ends_a_lame_duck_at_once() {
-    let mut server = start("lame_duck_duration: \"10m\"\nlame_duck_grace_period: \"9m\"");
+    let mut server = start_midge("lame_duck_duration: \"10m\"\nlame_duck_grace_period: \"9m\"");
     let mut client = informed(&server);
     server.process().signal(Signal::USR2);
     client.expect_info();
@@ -695,7 +691,7 @@ fn int_ends_a_lame_duck_at_once() {
 #[test]
 fn above_the_memory_limit_the_slowest_consumer_goes() {
     const SIZE: usize = 64 * 1024;
-    let mut server = start("memory_limit: 4MB");
+    let mut server = start_midge("memory_limit: 4MB");
     let mut slow = server.client("");
     slow.send(b"SUB a 1\r\n");
     slow.ping();
@@ -723,7 +719,7 @@ fn above_the_memory_limit_the_slowest_consumer_goes() {
 fn above_the_memory_limit_nobody_else_comes_in() {
     const SIZE: usize = 1 << 20;
     const COUNT: usize = 8;
-    let mut server = start("");
+    let mut server = start_midge("");
     let payload = vec![b'x'; SIZE];
     // Whoever is slow is given up one after the other, so that the server is above its limit for a while only: this
     // needs a connection that comes before that is over.
@@ -765,7 +761,7 @@ fn a_slow_consumer_may_be_given_another_chance() {
     const SIZE: usize = 64 * 1024;
     const COUNT: usize = 200;
     let conf = "write_deadline: \"200ms\"\nwrite_timeout: retry";
-    let mut server = start(conf);
+    let mut server = start_midge(conf);
     let mut slow = server.client("");
     slow.send(b"SUB a 1\r\n");
     slow.ping();
@@ -786,7 +782,7 @@ fn a_slow_consumer_may_be_given_another_chance() {
 
 #[test]
 fn the_server_s_own_messages_are_traced_if_that_is_asked_for() {
-    let mut server = start("trace_verbose: true");
+    let mut server = start_midge("trace_verbose: true");
     let mut client = server.client("");
     client.send(b"SUB r 1\r\nPUB $SYS.REQ.USER.INFO r 0\r\n\r\n");
     assert!(client.expect_line().starts_with(b"MSG r 1 "));
@@ -805,7 +801,7 @@ fn the_server_s_own_messages_are_traced_if_that_is_asked_for() {
 
 #[test]
 fn without_a_cache_messages_find_their_way_all_the_same() {
-    let server = start("disable_sublist_cache: true");
+    let server = start_midge("disable_sublist_cache: true");
     let mut client = server.client("");
     for sid in 1..=3 {
         client.send(format!("SUB a {sid}\r\nPUB a 1\r\nx\r\nUNSUB {sid}\r\n").as_bytes());
@@ -852,7 +848,7 @@ fn one_address_gets_so_many_connections_and_no_more() {
 
 #[test]
 fn one_address_connects_in_bursts_and_no_faster_than_its_rate() {
-    let mut server = start("address_limits {rate: 1, burst: 3}");
+    let mut server = start_midge("address_limits {rate: 1, burst: 3}");
     let crowd: Vec<_> = (0..40).map(|_| server.connect()).collect();
     let mut refused = 0;
     for mut connection in crowd {

@@ -85,10 +85,12 @@ pub(crate) fn midge() -> PathBuf {
 
 /// Starts `program` with this configuration, and debugging output in its log.
 pub(crate) fn start(program: &Path, conf: &str) -> server::Server {
-    match server::Start::new(program).conf(conf).arg("-D").run() {
-        Ok(server) => server,
-        Err(why) => panic!("{why}"),
-    }
+    server::Start::new(program).conf(conf).arg("-D").started()
+}
+
+/// Starts midge with this configuration.
+pub(crate) fn start_midge(conf: &str) -> server::Server {
+    server::Start::new(&midge()).conf(conf).started()
 }
 
 impl fmt::Display for Program {

@@ -68,6 +68,14 @@ impl Start {
         self
     }
 
+    /// Runs it until it listens, or panics with what it logged.
+    pub(crate) fn started(self) -> Server {
+        match self.run() {
+            Ok(server) => server,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
     /// Runs it until it listens.
     ///
     /// # Errors
@@ -143,10 +151,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `program` with its defaults.
     pub(crate) fn start(program: &Path) -> Server {
-        match Start::new(program).run() {
-            Ok(server) => server,
-            Err(why) => panic!("{why}"),
-        }
+        Start::new(program).started()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
