@@ -46,13 +46,34 @@ impl Found {
     }
 }
 
+/// How a level searches.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Places to compare, beside the last one.
+    depth: usize,
+    /// Bits by which a place is found again. More of them find less, and what is longer.
+    key_bits: u32,
+}
+
+const FAST: Effort = Effort {
+    depth: 0,
+    key_bits: 48,
+};
+const BETTER: Effort = Effort {
+    depth: 2,
+    key_bits: 40,
+};
+const BEST: Effort = Effort {
+    depth: 32,
+    key_bits: 32,
+};
+
 /// The search in one block.
 struct Search<'a, const DEEP: bool> {
     bytes: &'a [u8],
     heads: &'a mut [u16],
     links: &'a mut [u16],
-    /// Places to compare, beside the last one.
-    depth: usize,
+    effort: Effort,
     /// Bits of a hash that are not used.
     shift: u32,
 }
@@ -67,19 +88,15 @@ impl Encoder {
         assert!(bytes.len() <= ENCODED_BYTES_MAX, "{} bytes", bytes.len());
         out.reserve(bytes.len() + bytes.len() / 6 + 32);
         size(bytes.len(), out);
-        let depth = match level {
-            Level::Uncompressed | Level::Fast => 0,
-            Level::Better => 4,
-            Level::Best => 32,
-        };
-        match depth {
-            0 => self.elements::<false>(bytes, depth, out),
-            _ => self.elements::<true>(bytes, depth, out),
+        match level {
+            Level::Uncompressed | Level::Fast => self.elements::<false>(bytes, FAST, out),
+            Level::Better => self.elements::<true>(bytes, BETTER, out),
+            Level::Best => self.elements::<true>(bytes, BEST, out),
         }
     }
 
     /// Appends the elements. `DEEP` is whether chains are followed, which leaves nothing to ask on the way.
-    fn elements<const DEEP: bool>(&mut self, bytes: &[u8], depth: usize, out: &mut Vec<u8>) {
+    fn elements<const DEEP: bool>(&mut self, bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
         let bits = bytes.len().max(1).ilog2();
         let bits = bits.clamp(TABLE_BITS_MIN, TABLE_BITS_MAX);
         self.heads.clear();
@@ -91,7 +108,7 @@ impl Encoder {
             bytes,
             heads: &mut self.heads,
             links: &mut self.links,
-            depth,
+            effort,
             shift: u64::BITS - bits,
         };
         let (mut at, mut said, mut offset, mut misses) = (0, 0, 0, 0);
@@ -131,11 +148,6 @@ impl Encoder {
         }
         literal(&bytes[said..], out);
     }
-
-    /// Frees what is kept for the next block.
-    pub fn trim(&mut self) {
-        *self = Encoder::default();
-    }
 }
 
 impl<const DEEP: bool> Search<'_, DEEP> {
@@ -168,7 +180,7 @@ impl<const DEEP: bool> Search<'_, DEEP> {
             look(at - offset);
         }
         let (mut from, mut bound) = (head, at);
-        for _ in 0..=self.depth {
+        for _ in 0..=self.effort.depth {
             if from >= bound {
                 break;
             }
@@ -194,12 +206,8 @@ impl<const DEEP: bool> Search<'_, DEEP> {
         reason = "a place in a block has two bytes, a hash fewer bits than it is shifted by"
     )]
     fn place(&mut self, at: usize, word: u64) -> usize {
-        // Six bytes are found faster and copied faster, four are found more often.
-        let hash = if !DEEP {
-            (word << 16).wrapping_mul(0x9e37_79b1_85eb_ca87)
-        } else {
-            (word << 32).wrapping_mul(0x9e37_79b1_85eb_ca87)
-        };
+        let key = word << (u64::BITS - self.effort.key_bits);
+        let hash = key.wrapping_mul(0x9e37_79b1_85eb_ca87);
         let head = &mut self.heads[(hash >> self.shift) as usize];
         let before = std::mem::replace(head, at as u16);
         if DEEP {
