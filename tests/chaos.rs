@@ -10,8 +10,8 @@
 //!
 //! What must hold at any time: no subscription gets a message twice, or those of one publisher's connection in another
 //! order; and no message for a queue group is delivered twice. What must hold after each repair, within the deadline:
-//! each server has its whole pool of routes to each other one, and knows of exactly the subjects and groups that the
-//! clients there are subscribed to. From then on, as long as no route ends, nothing may be missing, and each member of
+//! each server has its whole pool of routes to each other one, tells clients of all servers, and knows of exactly the
+//! subjects and groups that the clients there are subscribed to. From then on, as long as no route ends, nothing may be missing, and each member of
 //! a queue group gets its share, wherever it is. A message published at any other time may be lost: nothing is sent again.
 //!
 //! A run is a seed, which is printed when it fails. The seed makes the decisions; when the servers notice what was done
@@ -96,7 +96,9 @@ struct World {
     rng: Rng,
     // Before the network: the nodes end first.
     nodes: Vec<Node>,
+    layout: Layout,
     pools: [Option<usize>; 3],
+    compressions: [&'static str; 3],
     /// Whether the restless clients' account has connections of its own.
     is_pinned: bool,
     network: Network,
@@ -118,40 +120,20 @@ impl World {
         let is_pinned = rng.below(2) == 0;
         let workers = 1 + rng.below(4);
         let network = Network::new(3);
-        let url = |node| format!("\"nats-route://{}\"", network.gate(node));
         let nodes = (0..3).map(|at| {
-            let routes = match (layout, at) {
-                (Layout::All, _) => format!("{}, {}, {}", url(0), url(1), url(2)),
-                (Layout::Seed, 0) => String::new(),
-                (Layout::Seed, _) => url(0),
-            };
-            // Only who is not named by the configuration needs more than one attempt.
-            let retries = match layout {
-                Layout::All => 0,
-                Layout::Seed => 1_000_000,
-            };
-            let gate = network.gate(at);
-            let pool = pools[at].map_or_else(|| "-1".to_owned(), |it| it.to_string());
-            let pins = match (is_pinned, pools[at]) {
-                (true, Some(_)) => format!("accounts: [{RESTLESS}],"),
-                _ => String::new(),
-            };
-            let more = format!(
-                "advertise: \"{gate}\", routes: [{routes}], connect_retries: {retries}, {pins}\n\
-                 pool_size: {pool}, compression: \"{}\"",
-                compressions[at]
-            );
             let args = match programs[at] {
                 M => vec!["--workers".to_owned(), workers.to_string()],
                 R => Vec::new(),
             };
-            Node::new(at, programs[at], conf(&Node::name(at), &more), args)
+            Node::new(at, programs[at], args)
         });
         let mut world = World {
             seed,
             rng,
             nodes: nodes.collect(),
+            layout,
             pools,
+            compressions,
             is_pinned,
             network,
             steps: Vec::new(),
@@ -159,13 +141,63 @@ impl World {
             plain: vec![Vec::new(); 3],
             start: Instant::now(),
         };
-        world.note(format!(
-            "{programs:?} {layout:?} {pools:?} {workers} workers"
-        ));
-        for node in &mut world.nodes {
-            node.start(&world.network);
-        }
+        world.note(format!("{programs:?} {layout:?} {workers} workers"));
+        world.note(format!("{pools:?} {compressions:?} pinned: {is_pinned}"));
+        (0..3).for_each(|at| world.start(at));
         Some(world)
+    }
+
+    /// What a node is configured to.
+    fn conf(&self, at: usize) -> String {
+        let url = |node| format!("\"nats-route://{}\"", self.network.gate(node));
+        let routes = match (self.layout, at) {
+            (Layout::All, _) => format!("{}, {}, {}", url(0), url(1), url(2)),
+            (Layout::Seed, 0) => String::new(),
+            (Layout::Seed, _) => url(0),
+        };
+        // Only who is not named by the configuration needs more than one attempt.
+        let retries = match self.layout {
+            Layout::All => 0,
+            Layout::Seed => 1_000_000,
+        };
+        let pool = self.pools[at].map_or_else(|| "-1".to_owned(), |it| it.to_string());
+        let pins = match (self.is_pinned, self.pools[at]) {
+            (true, Some(_)) => format!("accounts: [{RESTLESS}],"),
+            _ => String::new(),
+        };
+        let (name, gate, compression) =
+            (Node::name(at), self.network.gate(at), self.compressions[at]);
+        let user = |name| format!("{name}: {{ users: [{{ user: {name}, password: {name} }}] }}");
+        let (steady, restless) = (user(STEADY), user(RESTLESS));
+        format!(
+            "server_name: {name}\nhttp: \"127.0.0.1:-1\"\naccounts {{\n{steady}\n{restless}\n}}\n\
+             cluster {{ name: C1, listen: \"127.0.0.1:-1\", advertise: \"{gate}\", routes: [{routes}]\n\
+             connect_retries: {retries}, ping_interval: \"1s\", ping_max: 2, write_deadline: \"1s\"\n\
+             {pins} pool_size: {pool}, compression: \"{compression}\" }}\n"
+        )
+    }
+
+    fn start(&mut self, at: usize) {
+        let conf = self.conf(at);
+        self.nodes[at].start(&conf, &self.network);
+    }
+
+    /// Has a node want another pool, or compress in another way.
+    fn reload(&mut self, at: usize) {
+        match (self.rng.below(2), self.pools[at]) {
+            (0, Some(_)) => self.pools[at] = Some(1 + self.rng.below(5)),
+            _ => self.compressions[at] = COMPRESSIONS[self.rng.below(COMPRESSIONS.len())][at],
+        }
+        self.note(format!(
+            "reload {at}: {:?} {}",
+            self.pools[at], self.compressions[at]
+        ));
+        let conf = self.conf(at);
+        if let Some(life) = self.nodes[at].life.as_mut() {
+            if let Err(why) = life.server.reload(&conf) {
+                panic!("{why}");
+            }
+        }
     }
 
     fn note(&mut self, step: String) {
@@ -191,7 +223,7 @@ impl World {
         let at = self.rng.below(3);
         let link = LINKS[self.rng.below(3)];
         let resets = self.rng.below(2) == 0;
-        match self.rng.below(11) {
+        match self.rng.below(12) {
             0 | 1 => {
                 self.note(format!("kill {at}"));
                 self.take_from(at);
@@ -201,7 +233,7 @@ impl World {
                 self.note(format!("kill {at} and start it again"));
                 self.take_from(at);
                 self.nodes[at].kill(&self.network);
-                self.nodes[at].start(&self.network);
+                self.start(at);
             }
             3 | 4 => {
                 self.note(format!("stop {at}"));
@@ -229,6 +261,7 @@ impl World {
                 self.network.hold(link.0, link.1);
                 self.network.hold(link.1, link.0);
             }
+            10 if self.nodes[at].life.is_some() && !self.nodes[at].is_stopped => self.reload(at),
             _ => {
                 self.note(format!("hold {link:?} in one direction"));
                 self.network.hold(link.0, link.1);
@@ -240,12 +273,12 @@ impl World {
     fn repair(&mut self) {
         self.note("repair".into());
         self.network.heal();
-        for node in &mut self.nodes {
-            if node.is_stopped {
-                node.stop(false);
+        for at in 0..3 {
+            if self.nodes[at].is_stopped {
+                self.nodes[at].stop(false);
             }
-            if node.life.is_none() {
-                node.start(&self.network);
+            if self.nodes[at].life.is_none() {
+                self.start(at);
             }
         }
     }
@@ -290,6 +323,8 @@ impl World {
             .iter()
             .map(|it| it.interest().into_iter().collect())
             .collect();
+        let lives = self.nodes.iter_mut().map(Node::life);
+        let urls: BTreeSet<String> = lives.map(|it| it.server.address().to_string()).collect();
         for at in 0..3 {
             let node = &self.nodes[at];
             let others = (0..3).filter(|&other| other != at);
@@ -302,11 +337,16 @@ impl World {
                     let found = routes.get(&Node::name(other)).map_or(0, BTreeSet::len);
                     found == self.connections(at, other)
                 });
-                (is_whole && node.knowledge() == others).then_some(())
+                let tells = node.client_urls() == urls;
+                (is_whole && tells && node.knowledge() == others).then_some(())
             });
             if found.is_none() {
-                let (routes, known) = (node.route_ids(), node.knowledge());
-                panic!("node {at} has routes {routes:?} and knows {known:?}, not {others:?}");
+                let (routes, known, told) =
+                    (node.route_ids(), node.knowledge(), node.client_urls());
+                panic!(
+                    "node {at} has routes {routes:?}, tells clients of {told:?}, not {urls:?}, \
+                     and knows {known:?}, not {others:?}"
+                );
             }
         }
         self.note("agreement".into());
@@ -506,19 +546,6 @@ impl Drop for World {
         // Nothing can be done if even this fails.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
-}
-
-/// The configuration of a node whose cluster block has `more`.
-fn conf(name: &str, more: &str) -> String {
-    format!(
-        "server_name: {name}\nhttp: \"127.0.0.1:-1\"\n\
-         accounts {{\n\
-         {STEADY}: {{ users: [{{ user: {STEADY}, password: {STEADY} }}] }}\n\
-         {RESTLESS}: {{ users: [{{ user: {RESTLESS}, password: {RESTLESS} }}] }}\n\
-         }}\n\
-         cluster {{ name: C1, listen: \"127.0.0.1:-1\", {more}\n\
-         ping_interval: \"1s\", ping_max: 2, write_deadline: \"1s\" }}\n"
-    )
 }
 
 fn variable(name: &str) -> Option<u64> {

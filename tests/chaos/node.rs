@@ -39,7 +39,6 @@ pub(crate) type Known = (String, Wish);
 pub(crate) struct Node {
     pub(crate) at: usize,
     program: Program,
-    conf: String,
     args: Vec<String>,
     /// While it lives.
     pub(crate) life: Option<Life>,
@@ -63,16 +62,15 @@ pub(crate) struct Life {
     pub(crate) restless: Client,
     pub(crate) publisher: Publisher,
     pub(crate) server: Server,
-    /// Its worker has a second subscription.
-    pub(crate) works_twice: bool,
+    /// The sids of its worker's subscriptions.
+    pub(crate) jobs: BTreeSet<u32>,
 }
 
 impl Node {
-    pub(crate) fn new(at: usize, program: Program, conf: String, args: Vec<String>) -> Node {
+    pub(crate) fn new(at: usize, program: Program, args: Vec<String>) -> Node {
         Node {
             at,
             program,
-            conf,
             args,
             life: None,
             is_stopped: false,
@@ -88,9 +86,9 @@ impl Node {
     }
 
     /// Starts it, and its clients, which subscribe to what they were subscribed to before.
-    pub(crate) fn start(&mut self, network: &Network) {
+    pub(crate) fn start(&mut self, conf: &str, network: &Network) {
         let program = self.program.path().expect("it was there before");
-        let start = Start::new(&program).conf(&self.conf).arg("-D");
+        let start = Start::new(&program).conf(conf).arg("-D");
         let start = self.args.iter().fold(start, Start::arg);
         let server = start.run().expect("a server that starts");
         let info = server.connect().expect_info();
@@ -104,7 +102,7 @@ impl Node {
             restless: Client::open(address, RESTLESS),
             publisher: Publisher::start(self.at, self.lives, address),
             server,
-            works_twice: false,
+            jobs: BTreeSet::from([1]),
         };
         let one = one_subject(self.at);
         life.plain
@@ -143,12 +141,18 @@ impl Node {
             return;
         };
         if rng.below(8) == 0 {
-            let line = match life.works_twice {
-                true => "UNSUB 2\r\n",
-                false => "SUB work.* crew 2\r\n",
+            // Somebody always does the work, so that what is sent to who has just left can be handed on.
+            let sid = if self.at == 0 {
+                2
+            } else {
+                [1, 2][rng.below(2)]
             };
-            life.worker.send(line);
-            life.works_twice = !life.works_twice;
+            if life.jobs.remove(&sid) {
+                life.worker.send(&format!("UNSUB {sid}\r\n"));
+            } else {
+                life.jobs.insert(sid);
+                life.worker.send(&format!("SUB work.* crew {sid}\r\n"));
+            }
             return;
         }
         if self.wishes.is_empty() || rng.below(RESTLESS_MAX) >= self.wishes.len() {
@@ -185,15 +189,14 @@ impl Node {
 
     /// What the others must know of it.
     pub(crate) fn interest(&self) -> BTreeSet<Known> {
-        let fixed = [
-            ("plain.>".to_owned(), None),
-            (one_subject(self.at), None),
-            ("work.*".to_owned(), Some("crew".to_owned())),
-        ];
-        let fixed = fixed.map(|wish| (STEADY.to_owned(), wish));
+        let mut fixed = vec![("plain.>".to_owned(), None), (one_subject(self.at), None)];
+        if self.life.as_ref().is_some_and(|life| !life.jobs.is_empty()) {
+            fixed.push(("work.*".to_owned(), Some("crew".to_owned())));
+        }
+        let fixed = fixed.into_iter().map(|wish| (STEADY.to_owned(), wish));
         let wishes = self.wishes.values().cloned();
         let wishes = wishes.map(|wish| (RESTLESS.to_owned(), wish));
-        fixed.into_iter().chain(wishes).collect()
+        fixed.chain(wishes).collect()
     }
 
     /// What it knows of the others, by name, each entry as often as it has it; of the system account nothing.
@@ -218,6 +221,19 @@ impl Node {
         }
         known.values_mut().for_each(|list| list.sort_unstable());
         known
+    }
+
+    /// Where it tells clients to connect.
+    pub(crate) fn client_urls(&self) -> BTreeSet<String> {
+        let Some(life) = &self.life else {
+            return BTreeSet::new();
+        };
+        let info = life.server.connect().expect_info();
+        let urls = info["connect_urls"].as_array().cloned().unwrap_or_default();
+        urls.iter()
+            .filter_map(|it| it.as_str())
+            .map(Into::into)
+            .collect()
     }
 
     /// The numbers of its routes, by the name of who is at their other end.
