@@ -719,6 +719,17 @@ fn a_server_that_ends_within_a_message_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn what_a_group_has_left_behind_goes_to_no_server_with_plain_subscribers() {
+    let server = cluster::node(M, "n0", None, "", "").expect("midge");
+    let mut peer = introduce(&server);
+    peer.send(b"RS+ $G both\r\nRS+ $G both q 1\r\nRS+ $G group q 1\r\nPING\r\n");
+    expect_within(&mut peer, b"PONG\r\n");
+    // Nobody here is a member: what comes from a server with members goes back, unless others there have it already.
+    peer.send(b"RMSG $G both | q 3\r\none\r\nRMSG $G group | q 3\r\ntwo\r\nPING\r\n");
+    peer.expect(b"RMSG $G group | q 3\r\ntwo\r\nPONG\r\n");
+}
+
 /// Takes a dialler in, as a server that is interested in everything large.
 fn take_in(listener: &TcpListener) -> Connection {
     let port = listener.local_addr().expect("it is bound").port();

@@ -200,12 +200,12 @@ impl<'r, S: Sink> Round<'r, S> {
         picks.chosen.clear();
         for (at, group) in matches.groups().iter().enumerate() {
             let own = group.members.len();
-            let all = own.saturating_add(weight_of(group, None));
+            let all = own.saturating_add(weight_of(group, &[]));
             let is_own = own > 0 && rng.below(all) < own;
             if is_own && self.one_of(group, None, rng) {
                 continue;
             }
-            match choose(group, None, rng) {
+            match choose(group, &[], rng) {
                 Some(route) => picks.chosen.push((route, at)),
                 // Those here after all.
                 None if !is_own => drop(self.one_of(group, None, rng)),
@@ -290,7 +290,8 @@ impl<'r, S: Sink> Round<'r, S> {
         delivery != Delivery::Refused
     }
 
-    /// Another member for each of these groups: the one it was for is gone.
+    /// Another member for each of these groups: the one it was for is gone. Servers with plain subscribers are left out:
+    /// those have the message already, and would get it again.
     pub(super) fn another(
         &mut self,
         names: &[&[u8]],
@@ -304,11 +305,13 @@ impl<'r, S: Sink> Round<'r, S> {
         let subject = self.message.subject();
         let matches = cache.find(account.index, subject, &account.trie, &account.generations);
         picks.chosen.clear();
+        let mut but = matches.routes.to_vec();
+        but.push(gone);
         for (at, group) in matches.groups().iter().enumerate() {
             if !names.contains(&group.name.as_slice()) || self.one_of(group, Some(gone), rng) {
                 continue;
             }
-            let chosen = choose(group, Some(gone), rng).map(|route| (route, at));
+            let chosen = choose(group, &but, rng).map(|route| (route, at));
             picks.chosen.extend(chosen);
         }
         if !picks.chosen.is_empty() {
@@ -405,18 +408,18 @@ impl<'r, S: Sink> Round<'r, S> {
     }
 }
 
-/// Members of a group on other servers, but for one.
-fn weight_of(group: &Group, gone: Option<SubRef>) -> usize {
+/// Members of a group on other servers, but for some of those.
+fn weight_of(group: &Group, but: &[SubRef]) -> usize {
     let others = group
         .remote
         .iter()
-        .filter(|&&(route, _)| Some(route) != gone);
+        .filter(|(route, _)| !but.contains(route));
     others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
 }
 
-/// Another server, as likely as it has members of the group; none if no other one has any.
-pub(super) fn choose(group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> Option<SubRef> {
-    let all = weight_of(group, gone);
+/// Another server, as likely as it has members of the group, but for some; none if no other one has any.
+pub(super) fn choose(group: &Group, but: &[SubRef], rng: &mut Rng) -> Option<SubRef> {
+    let all = weight_of(group, but);
     if all == 0 {
         return None;
     }
@@ -424,7 +427,7 @@ pub(super) fn choose(group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> Opti
     let mut others = group
         .remote
         .iter()
-        .filter(|&&(route, _)| Some(route) != gone);
+        .filter(|(route, _)| !but.contains(route));
     let is_it = |&&(_, weight): &&(SubRef, u32)| {
         let found = at < weight as usize;
         at = at.saturating_sub(weight as usize);

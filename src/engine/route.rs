@@ -348,9 +348,11 @@ impl Engine {
             let Some((at, group)) = groups.next() else {
                 continue;
             };
-            // Its last member may have left while the message was on its way: then another server's gets it.
+            // Its last member may have left while the message was on its way: then another server's gets it, unless it
+            // has plain subscribers, who have it already. The server that it comes from has told of its own before; a
+            // third one may have told that one and not this one yet.
             if !round.one_of(group, None, choice.rng) {
-                let chosen = choose(group, None, choice.rng).map(|route| (route, at));
+                let chosen = choose(group, &matches.routes, choice.rng).map(|route| (route, at));
                 choice.picks.chosen.extend(chosen);
             }
         }
