@@ -4,11 +4,13 @@
 //! up, in reads cut anywhere, and letters between workers that arrive in order, but when chance says. After each step
 //! [`rules`] says what must have been sent to whom.
 //!
-//! The same is done once more with TLS between clients and connections, which must change nothing.
+//! The same is done once more with TLS between clients and connections, which must change nothing. And there are rounds of
+//! several servers with routes between them, which [`cluster`] describes.
 //!
 //! A round is a number and nothing else. `MIDGE_SEED=<number>` plays that one alone, `MIDGE_ROUNDS=<count>` as many as
 //! that.
 
+mod cluster;
 mod operation;
 mod outlets;
 mod rules;
@@ -18,6 +20,7 @@ mod world;
 use std::io::Write;
 use std::rc::Rc;
 
+use cluster::Cluster;
 use tunnel::Contexts;
 use world::World;
 
@@ -27,6 +30,9 @@ const ROUNDS: u64 = 2000;
 const STEPS: usize = 120;
 /// Steps that a failure shows.
 const SHOWN: usize = 40;
+
+/// Those of several servers.
+const CLUSTER_ROUNDS: u64 = 1000;
 
 /// Those of a run through TLS, where each connection costs a handshake.
 const TLS_ROUNDS: u64 = 100;
@@ -47,6 +53,25 @@ fn engines_follow_the_rules_through_tls() {
         Some(seed) => play(seed),
         None => (0..variable("MIDGE_ROUNDS").unwrap_or(TLS_ROUNDS)).for_each(play),
     }
+}
+
+#[test]
+fn servers_know_what_the_others_want_whatever_the_timing() {
+    match variable("MIDGE_SEED") {
+        Some(seed) => play_cluster(seed),
+        None => (0..variable("MIDGE_ROUNDS").unwrap_or(CLUSTER_ROUNDS)).for_each(play_cluster),
+    }
+}
+
+fn play_cluster(seed: u64) {
+    let mut round = ClusterRound {
+        seed,
+        cluster: Cluster::new(seed),
+    };
+    for _ in 0..STEPS {
+        round.cluster.step();
+    }
+    round.cluster.settle();
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -74,17 +99,32 @@ struct Round {
 
 impl Drop for Round {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
+        if std::thread::panicking() {
+            tell(self.seed, self.world.history());
         }
-        let history = self.world.history();
-        let shown = history.get(history.len().saturating_sub(SHOWN)..);
-        let lines = shown.unwrap_or_default().join("\n  ");
-        let seed = self.seed;
-        // Nothing can be done if even this fails.
-        let _ = writeln!(
-            std::io::stderr(),
-            "the last steps:\n  {lines}\nplay it again with MIDGE_SEED={seed} cargo test --test model"
-        );
     }
+}
+
+/// The same of a cluster.
+struct ClusterRound {
+    seed: u64,
+    cluster: Cluster,
+}
+
+impl Drop for ClusterRound {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell(self.seed, self.cluster.history());
+        }
+    }
+}
+
+fn tell(seed: u64, history: &[String]) {
+    let shown = history.get(history.len().saturating_sub(SHOWN)..);
+    let lines = shown.unwrap_or_default().join("\n  ");
+    // Nothing can be done if even this fails.
+    let _ = writeln!(
+        std::io::stderr(),
+        "the last steps:\n  {lines}\nplay it again with MIDGE_SEED={seed} cargo test --test model"
+    );
 }
