@@ -140,6 +140,11 @@ impl Members {
         if member.links.iter().any(|link| link.place == place) {
             return Ruling::Dismiss(CloseReason::DuplicateRoute, None);
         }
+        // It may have been given other options since the others were opened.
+        member.info = RouteInfo {
+            ldm: member.info.ldm || info.ldm,
+            ..info.clone()
+        };
         let is_first = member.links.is_empty();
         let is_pool = |place: &Place| matches!(place, Place::Pool(_));
         let is_news = !is_pool(&place) || !member.links.iter().any(|link| is_pool(&link.place));
@@ -306,13 +311,16 @@ mod tests {
     #[test]
     fn the_first_of_a_place_stays_and_the_last_one_takes_the_server_along() {
         let (mut members, facts) = (Members::default(), facts(Some(3)));
-        let mut judge = |conn, hello: &Hello| members.judge(origin(conn), hello, &facts, |_| true);
-        assert_eq!(judge(1, &hello("B", 0, None)), admitted(true, true));
-        assert_eq!(judge(2, &hello("B", 2, None)), admitted(false, false));
+        let judge = |members: &mut Members, conn, hello: &Hello| {
+            members.judge(origin(conn), hello, &facts, |_| true)
+        };
+        let mut is_judged = |conn, hello: &Hello| judge(&mut members, conn, hello);
+        assert_eq!(is_judged(1, &hello("B", 0, None)), admitted(true, true));
+        assert_eq!(is_judged(2, &hello("B", 2, None)), admitted(false, false));
         let duplicate = Ruling::Dismiss(CloseReason::DuplicateRoute, None);
-        assert_eq!(judge(3, &hello("B", 2, None)), duplicate);
+        assert_eq!(is_judged(3, &hello("B", 2, None)), duplicate);
         let account = Some("$SYS");
-        assert_eq!(judge(4, &hello("B", 0, account)), admitted(false, true));
+        assert_eq!(is_judged(4, &hello("B", 0, account)), admitted(false, true));
         let member = members.get("B").expect("B");
         assert_eq!(member.url, "nats-route://127.0.0.1:6222/");
         assert_eq!(member.missing(&facts), [Place::Pool(1)]);
@@ -321,6 +329,12 @@ mod tests {
             (Some(origin(1)), Some("B"))
         );
         assert_eq!(members.client_urls(), ["B:4222", "shared:1"]);
+        let mut grown = hello("B", 1, None);
+        grown.info.pool_size = Some(4);
+        assert_eq!(judge(&mut members, 5, &grown), admitted(false, false));
+        let member = members.get("B").expect("B");
+        assert_eq!(member.missing(&facts), [Place::Pool(3)]);
+        assert!(matches!(members.remove(origin(5)), Some((_, None))));
         assert!(members.remove(origin(3)).is_none());
         assert!(matches!(members.remove(origin(1)), Some((_, None))));
         assert!(matches!(members.remove(origin(4)), Some((_, None))));

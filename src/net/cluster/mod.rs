@@ -134,6 +134,14 @@ impl Cluster {
         }
         while let Some(target) = self.targets.due(now) {
             let (url, dial) = (target.url.clone(), target.dial);
+            if let Goal::Missing(id, place) = &target.goal {
+                // The other server may have opened it, or want it no more.
+                let member = self.members.get(id);
+                if !member.is_some_and(|it| it.missing(&self.facts).contains(place)) {
+                    self.targets.forget(dial);
+                    continue;
+                }
+            }
             self.dialer.dial(dial, &url, registry, now);
         }
         for (dial, result) in self.dialer.finished(now) {

@@ -163,6 +163,11 @@ impl Targets {
         self.list.iter_mut().find(|it| it.dial == dial)
     }
 
+    /// What that attempt was for is not wanted any more.
+    pub(super) fn forget(&mut self, dial: u64) {
+        self.list.retain(|it| it.dial != dial);
+    }
+
     /// That attempt has failed, or its connection was lost before anything came of it.
     pub(super) fn failed(&mut self, dial: u64, options: &Cluster, now: Instant) {
         let Some(target) = self.by_dial(dial).filter(|it| it.state == State::Dialling) else {
@@ -171,7 +176,7 @@ impl Targets {
         target.attempts += 1;
         let is_heard = matches!(target.goal, Goal::Heard(_));
         if is_heard && target.attempts > options.connect_retries {
-            return self.list.retain(|it| it.dial != dial);
+            return self.forget(dial);
         }
         let mut pause = PAUSE;
         if options.connect_backoff {
