@@ -269,7 +269,8 @@ impl Publisher {
     /// Waits until `count` more messages were sent, and gives their numbers.
     pub(crate) fn batch(&self, count: u64) -> std::ops::Range<u64> {
         let deadline = Instant::now() + DEADLINE;
-        let first = self.inner.lock().next;
+        // The next one may be on its way already, and have arrived.
+        let first = self.inner.lock().next + 1;
         let progress = self.inner.moved.wait_timeout_while(
             self.inner.lock(),
             deadline.saturating_duration_since(Instant::now()),
