@@ -553,6 +553,12 @@ fn routes_are_listed_with_what_the_other_server_is_interested_in() {
         }
         let is_complete = || (routez(&second, "")["num_routes"] == 5).then_some(());
         expect("all routes", is_complete, || second.log());
+        if mix[1] == M {
+            let page = get(second.monitor(), "/metrics").body;
+            for sample in ["midge_routes 5\n", "midge_remotes 1\n"] {
+                assert!(page.contains(sample), "{sample} in {page}");
+            }
+        }
         let page = routez(&second, "?subs=detail");
         let permissions = json!({"allow": [">"], "deny": ["no.out"]});
         assert_eq!(
@@ -663,6 +669,13 @@ fn a_server_that_takes_nothing_is_given_up_and_counted_as_a_route() {
             );
             assert_eq!(counts["clients"], 0);
             expect_log(&server, "Slow Consumer");
+            if program == M {
+                let page = get(server.monitor(), "/metrics").body;
+                let sample = |peer: &str| format!("midge_slow_consumers_total{{peer=\"{peer}\"}} ");
+                let count = format!("{}{}\n", sample("route"), counts["routes"]);
+                assert!(page.contains(&count), "{page}");
+                assert!(page.contains(&format!("{}0\n", sample("client"))), "{page}");
+            }
         }
     }
 }

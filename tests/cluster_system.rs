@@ -156,6 +156,11 @@ fn every_server_answers_requests_that_come_from_another_one() {
             for name in ["CONNZ", "SUBSZ", "INFO"] {
                 ask_both(&mut system, &format!("$SYS.REQ.ACCOUNT.A.{name}"), "");
             }
+            // Only where the account has any connection.
+            system.send(b"PUB $SYS.REQ.ACCOUNT.SYS.CONNS reply 13\r\n{\"acc\":\"SYS\"}\r\n");
+            let (_, conns) = heard(&mut system, "reply");
+            assert_eq!((&conns["acc"], &conns["conns"]), (&json!("SYS"), &json!(1)));
+            assert_eq!(conns["server"]["name"], json!(format!("n{at}")));
             // Who is left out keeps silent, at either server.
             system.send(b"PUB $SYS.REQ.SERVER.PING reply 20\r\n{\"server_name\":\"n1\"}\r\n");
             assert_eq!(heard(&mut system, "reply").1["server"]["name"], "n1");
@@ -189,7 +194,7 @@ fn an_account_hears_of_itself_from_every_server() {
             for answer in ask_both(asking, "$SYS.REQ.ACCOUNT.PING.STATZ", "") {
                 let account = answer.to_string();
                 assert!(
-                    account.contains("\"acc\":\"A\"") && !account.contains("SYS"),
+                    account.contains("\"acc\":\"A\"") && !account.contains("\"acc\":\"SYS\""),
                     "{account}"
                 );
             }
@@ -378,5 +383,33 @@ fn the_limit_of_an_accounts_connections_holds_for_all_servers_together() {
             drop(second);
             assert!(wait_for(|| enters(&first)).is_some(), "{mix:?}");
         }
+    }
+}
+
+#[test]
+fn a_server_that_joins_learns_how_many_connections_accounts_have_at_the_others() {
+    for mix in [[M, M], [R, M], [M, R]] {
+        let Some(first) = node(mix[0], "n0", None, LIMITED, "") else {
+            continue;
+        };
+        let _held = [client(&first, "a"), client(&first, "a")];
+        let seed = Some(route_port(&first));
+        let Some(second) = node(mix[1], "n1", seed, LIMITED, "") else {
+            continue;
+        };
+        // One too many would have the reference server close those that it has.
+        let mut system = client(&second, "s");
+        system.send(b"SUB $SYS.SERVER.ACCOUNT.A.CONNS 1\r\n");
+        let (_, told) = heard(&mut system, ".CONNS");
+        assert_eq!(
+            (&told["server"]["name"], &told["conns"]),
+            (&json!("n0"), &json!(2))
+        );
+        let is_full = || {
+            let mut client = second.client(",\"user\":\"a\",\"pass\":\"p\"");
+            client.send(b"PING\r\n");
+            (client.expect_line() != b"PONG\r\n").then_some(())
+        };
+        assert_eq!(wait_for(is_full), Some(()), "{mix:?} {}", second.log());
     }
 }

@@ -219,6 +219,12 @@ impl Account {
             .is_ok()
     }
 
+    /// Whether there is a limit to its connections.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.max_connections.load(Ordering::Relaxed) != usize::MAX
+    }
+
     /// Counts a connection out that was counted in.
     pub fn leave(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use crate::broker::WayBack;
 use crate::config::options::{Permissions, ResponseType, SubjectRules};
 use crate::limits;
 use crate::monitor::system::{self, SystemRequest};
-use crate::proto::encode::{Message, Parts, compose};
+use crate::proto::encode::{Message, compose};
 use crate::proto::frame::Publish;
 use crate::proto::info::PROTOCOL_VERSION;
 use crate::session::{Context, Who};
@@ -90,7 +90,8 @@ impl Engine {
             answer["server"]["cluster"] = cluster.as_str().into();
         }
         let reply = publish.reply;
-        self.announce(peer.account, reply, &answer.to_string(), context.now, sink);
+        let (answer, now) = (answer.to_string(), context.now);
+        self.announce(peer.account, (reply, b""), &answer, now, sink);
         delivery
     }
 
@@ -132,23 +133,18 @@ impl Engine {
         self.send(service, &Message::new(&line, parts), now, sink);
     }
 
-    /// Sends a text of the server's own to whoever is subscribed in an account.
+    /// Sends a text of the server's own to whoever is subscribed in an account; `reply` is where answers go, if any are
+    /// wanted.
     pub fn announce(
         &mut self,
         account: u32,
-        subject: &[u8],
+        (subject, reply): (&[u8], &[u8]),
         text: &str,
         now: Instant,
         sink: &mut impl Sink,
     ) {
-        let mut line = subject.to_vec();
-        line.extend_from_slice(format!(" {}\r\n{text}\r\n", text.len()).as_bytes());
-        let parts = Parts {
-            subject_len: subject.len(),
-            reply_len: 0,
-            body_at: line.len() - text.len() - 2,
-            header_len: 0,
-        };
+        let mut line = Vec::with_capacity(subject.len() + reply.len() + text.len() + 16);
+        let parts = compose(subject, reply, 0, text.as_bytes(), &mut line);
         self.send(account, &Message::new(&line, parts), now, sink);
     }
 }

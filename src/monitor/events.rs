@@ -71,8 +71,7 @@ impl Connections<'_> {
 
     /// Where servers hear of it, and where everybody else of the system account does.
     #[must_use]
-    pub fn subjects(&self) -> [String; 2] {
-        let account = self.account;
+    pub fn subjects(account: &str) -> [String; 2] {
         [
             format!("$SYS.SERVER.ACCOUNT.{account}.CONNS"),
             format!("$SYS.ACCOUNT.{account}.SERVER.CONNS"),

@@ -108,6 +108,8 @@ pub enum Command {
         account: u32,
         /// Where to.
         subject: Vec<u8>,
+        /// Where answers go; empty if none are wanted.
+        reply: Vec<u8>,
         /// The text.
         text: String,
     },

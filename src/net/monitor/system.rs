@@ -99,6 +99,8 @@ impl Monitor {
         if !has_changed && !is_due {
             return;
         }
+        // Whoever is new does not know what the others have.
+        let is_new = is_due && self.recount_pause < limits::CONNS_INTERVAL;
         if is_due {
             let pause = self.recount_pause;
             self.recount_pause = limits::CONNS_INTERVAL.min(pause * 2);
@@ -118,23 +120,43 @@ impl Monitor {
             if count != told || (is_due && count > 0) {
                 self.tell_connections(&system, account, count);
             }
+            if is_new && account.is_limited() {
+                self.ask_for_connections(&system, account);
+            }
         }
     }
 
     fn tell_connections(&mut self, system: &Account, account: &Account, count: usize) {
+        for subject in Connections::subjects(&account.name) {
+            if system.is_heard(subject.as_bytes()) {
+                let text = self.connections(account, count);
+                self.announce(system.index, subject.into(), text);
+            }
+        }
+    }
+
+    /// Asks the other servers how many connections an account has there; they answer as they tell each other anyway.
+    fn ask_for_connections(&mut self, system: &Account, account: &Account) {
+        let subject = format!("$SYS.REQ.ACCOUNT.{}.CONNS", account.name);
+        let [reply, _] = Connections::subjects(&account.name);
+        let seq = self.next_seq();
+        let site = self.site();
+        let mut json = Json::compact();
+        json.object(|json| {
+            system::server(&site, seq, json);
+            json.text("acc", &account.name);
+        });
+        self.ask_around(system.index, subject.into(), reply.into(), json.into_text());
+    }
+
+    fn connections(&mut self, account: &Account, count: usize) -> String {
         let connections = Connections {
             account: &account.name,
             count,
             subscriptions: account.trie.read().map_or(0, |trie| trie.len()),
         };
-        let id = id::nonce();
-        for subject in connections.subjects() {
-            if system.is_heard(subject.as_bytes()) {
-                let seq = self.next_seq();
-                let text = connections.text(&self.site(), seq, &id);
-                self.announce(system.index, subject.into(), text);
-            }
-        }
+        let seq = self.next_seq();
+        connections.text(&self.site(), seq, &id::nonce())
     }
 
     fn system_account(&self) -> Option<Arc<Account>> {
@@ -197,11 +219,14 @@ impl Monitor {
         json.into_text()
     }
 
-    /// The counters of an account; `None` if there is no such account.
+    /// The counters of an account; `None` if there is no such account here, or nobody in it.
     fn account_connections(&mut self, job: &Job, name: &str) -> Option<String> {
         let seq = self.next_seq();
         let accounts = self.accounts();
-        let at = accounts.iter().position(|it| *it.name == *name)?;
+        // Where it has none, the server keeps silent: others may have some.
+        let is_it =
+            |it: &monitor::snapshot::AccountSnapshot| *it.name == *name && it.connections > 0;
+        let at = accounts.iter().position(is_it)?;
         let traffic = job.gathered.census.accounts.get(at).copied();
         Some(monitor::account_connections(
             &self.site(),
@@ -312,10 +337,16 @@ impl Monitor {
 
     /// Sends a text to whoever is subscribed. Any worker can do that.
     fn announce(&self, account: u32, subject: Vec<u8>, text: String) {
+        self.ask_around(account, subject, Vec::new(), text);
+    }
+
+    /// The same, where answers are wanted.
+    fn ask_around(&self, account: u32, subject: Vec<u8>, reply: Vec<u8>, text: String) {
         if let Some(mailbox) = self.shared.mailboxes.first() {
             mailbox.command(Command::Announce {
                 account,
                 subject,
+                reply,
                 text,
             });
         }

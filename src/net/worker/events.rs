@@ -10,8 +10,9 @@ use crate::net::mailbox::Origin;
 use crate::session::CloseReason;
 
 impl Worker {
-    /// Sends a text of the server's own to whoever is subscribed in an account.
-    pub(super) fn announce(&mut self, account: u32, subject: &[u8], text: &str) {
+    /// Sends a text of the server's own to whoever is subscribed in an account: the subject, and where answers go, if any
+    /// are wanted.
+    pub(super) fn announce(&mut self, account: u32, (subject, reply): (&[u8], &[u8]), text: &str) {
         let Worker {
             engine, outlets, ..
         } = self;
@@ -21,7 +22,7 @@ impl Worker {
             serial: 0,
         };
         let now = outlets.now;
-        engine.announce(account, subject, text, now, outlets);
+        engine.announce(account, (subject, reply), text, now, outlets);
         // Whoever falls behind in reading what the server says makes nobody wait.
         outlets.pause = None;
     }
@@ -113,6 +114,6 @@ impl Worker {
         self.events += 1;
         let text = event.text(&site, self.events, &id::nonce(), snapshot);
         let subject = event.subject(&snapshot.account, &self.settings.info.server_id);
-        self.announce(account, subject.as_bytes(), &text);
+        self.announce(account, (subject.as_bytes(), b""), &text);
     }
 }

@@ -83,8 +83,9 @@ impl Worker {
             Command::Announce {
                 account,
                 subject,
+                reply,
                 text,
-            } => self.announce(account, &subject, &text),
+            } => self.announce(account, (&subject, &reply), &text),
             Command::Survey { question, ticket } => self.survey(question, ticket),
             Command::Close { count, reason } => self.close_some(count, reason),
             Command::Settings { settings, inform } => self.go_over(settings, inform),
