@@ -413,3 +413,36 @@ fn a_server_that_joins_learns_how_many_connections_accounts_have_at_the_others()
         assert_eq!(wait_for(is_full), Some(()), "{mix:?} {}", second.log());
     }
 }
+
+#[test]
+fn a_client_of_another_server_can_be_kicked() {
+    for mix in MIXES {
+        let Some([first, second]) = pair(mix, "") else {
+            continue;
+        };
+        let id = get(second.monitor(), "/varz").json()["server_id"].clone();
+        let kick = format!("$SYS.REQ.SERVER.{}.KICK", id.as_str().expect("an id"));
+        expect_interest(&first, &kick, 1);
+        let mut system = client(&first, "s");
+        system.send(b"SUB reply 1\r\n");
+        system.ping();
+        expect_interest(&second, "reply", 1);
+        let mut victim = second.connect();
+        victim.expect_info();
+        victim.send(
+            b"CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"p\",\"name\":\"victim\"}\r\n",
+        );
+        victim.ping();
+        let page = get(second.monitor(), "/connz").json();
+        let connections = page["connections"].as_array().expect("a list");
+        let it = connections.iter().find(|it| it["name"] == "victim");
+        let body = format!("{{\"cid\":{}}}", it.expect("it is there")["cid"]);
+        system.send(format!("PUB {kick} reply {}\r\n{body}\r\n", body.len()).as_bytes());
+        let (_, answer) = heard(&mut system, "reply");
+        assert_eq!(
+            (&answer["server"]["name"], &answer["error"]),
+            (&json!("n1"), &Value::Null)
+        );
+        victim.expect_eof();
+    }
+}
