@@ -125,7 +125,7 @@ impl Monitor {
         let is_of_accounts =
             |it: &Request| matches!(it, Request::Accstatz { .. } | Request::AccountConns(_));
         let wants_totals = !is_of_accounts(&job.request);
-        gathered.routes.sort_unstable_by_key(|route| route.rid);
+        order::sort_by_key(&mut gathered.routes, |route| route.rid);
         let wants_routes = matches!(job.request, Request::Statsz);
         let wants_census = !matches!(job.request, Request::Varz | Request::Statsz);
         match mem::replace(&mut job.stage, Stage::Counted) {
