@@ -53,7 +53,14 @@ pub struct ServiceImport {
     pub threshold: Duration,
     /// Whether the service is told who asks, beyond the account.
     pub share: bool,
+    /// Requests with this beginning are answered in the account itself.
+    pub except: Option<&'static str>,
 }
+
+/// What clients ask JetStream, which servers that have it answer in the system account.
+const JETSTREAM: &str = "$JS.API.>";
+/// A consumer that is pulled from listens in the account that it belongs to.
+const PULLS: &str = "$JS.API.CONSUMER.MSG.NEXT.";
 
 /// The plans of the accounts with these names, in their order. The options have been checked.
 pub(super) fn plans(names: &[&str], options: &Options) -> Vec<Plan> {
@@ -64,6 +71,7 @@ pub(super) fn plans(names: &[&str], options: &Options) -> Vec<Plan> {
         .collect();
     let indices: HashMap<&str, u32> = names.iter().copied().zip(0..).collect();
     let cluster = options.cluster.name.as_deref();
+    let jetstream = jetstream(&indices, options);
     let plan = |name: &&str| {
         if *name == super::GLOBAL {
             return Plan {
@@ -87,7 +95,38 @@ pub(super) fn plans(names: &[&str], options: &Options) -> Vec<Plan> {
         }
         plan
     };
-    names.iter().map(plan).collect()
+    let mut plans: Vec<Plan> = names.iter().map(plan).collect();
+    if let Some(jetstream) = jetstream {
+        let others = (0..).zip(&mut plans);
+        for (_, plan) in others.filter(|(index, _)| *index != jetstream.account) {
+            plan.add_unless_asked_elsewhere(&jetstream);
+        }
+    }
+    plans
+}
+
+/// The import by which clients of a cluster can use the JetStream of its servers that have it.
+fn jetstream(indices: &HashMap<&str, u32>, options: &Options) -> Option<ServiceImport> {
+    options.cluster.port?;
+    Some(ServiceImport {
+        account: *indices.get(options.system_account()?)?,
+        renaming: Arc::new(Renaming::new(JETSTREAM, JETSTREAM).ok()?),
+        response: ResponseType::Single,
+        threshold: limits::RESPONSE_THRESHOLD,
+        share: true,
+        except: Some(PULLS),
+    })
+}
+
+impl Plan {
+    /// Adds a service, unless what it has of others is asked under the same subjects.
+    fn add_unless_asked_elsewhere(&mut self, service: &ServiceImport) {
+        let subject = service.renaming.pattern_here();
+        let is_asked = |it: &ServiceImport| subject::overlap(&it.renaming.pattern_here(), &subject);
+        if !self.services.iter().any(is_asked) {
+            self.services.push(service.clone());
+        }
+    }
 }
 
 fn add(plan: &mut Plan, import: &Import, from: &Account, account: u32) {
@@ -106,6 +145,7 @@ fn add(plan: &mut Plan, import: &Import, from: &Account, account: u32) {
                 response,
                 threshold: threshold.unwrap_or(limits::RESPONSE_THRESHOLD),
                 share,
+                except: None,
             });
         }
     }
@@ -125,4 +165,64 @@ fn terms(from: &Account, asked: &str) -> (ResponseType, Option<Duration>) {
     let exact = services.clone().find(|(subject, _)| *subject == asked);
     let found = exact.or_else(|| services.clone().find(|(subject, _)| covers(subject)));
     found.map(|(_, terms)| terms).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For whom each account's services are asked, by account, with these options.
+    fn services(change: impl FnOnce(&mut Options)) -> [Vec<(u32, String)>; 3] {
+        let mut options = Options {
+            accounts: ["A", "B"].map(account).into(),
+            ..Options::default()
+        };
+        change(&mut options);
+        let plans = plans(&["$SYS", "A", "B"], &options);
+        let asked = |plan: &Plan| {
+            let services = plan.services.iter();
+            let asked = services.map(|it| (it.account, it.renaming.pattern_here()));
+            let shown = asked.map(|(account, here)| (account, here.escape_ascii().to_string()));
+            shown.collect()
+        };
+        [0, 1, 2].map(|at| asked(&plans[at]))
+    }
+
+    fn account(name: &str) -> Account {
+        Account {
+            name: name.into(),
+            ..Account::default()
+        }
+    }
+
+    #[test]
+    fn servers_of_a_cluster_have_jetstream_for_all_accounts_but_the_system_account() {
+        let jetstream = || vec![(0, JETSTREAM.to_owned())];
+        let alone = services(|_| ());
+        assert_eq!(alone, [vec![], vec![], vec![]]);
+        let clustered = services(|it| it.cluster.port = Some(0));
+        assert_eq!(clustered, [vec![], jetstream(), jetstream()]);
+        let without = services(|it| {
+            it.cluster.port = Some(0);
+            it.no_system_account = true;
+        });
+        assert_eq!(without, [vec![], vec![], vec![]]);
+    }
+
+    #[test]
+    fn who_asks_the_jetstream_of_another_account_goes_on_to() {
+        let own = services(|it| {
+            it.cluster.port = Some(0);
+            it.accounts[0].imports.push(Import {
+                account: "B".into(),
+                subject: "$JS.API.INFO".into(),
+                kind: ImportKind::Service {
+                    to: None,
+                    share: false,
+                },
+            });
+        });
+        assert_eq!(own[1], [(2, "$JS.API.INFO".to_owned())]);
+        assert_eq!(own[2], [(0, JETSTREAM.to_owned())]);
+    }
 }

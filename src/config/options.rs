@@ -187,6 +187,15 @@ pub enum LogFormat {
     Text,
 }
 
+impl Options {
+    /// The account for the server's own messages; none if it is switched off.
+    #[must_use]
+    pub fn system_account(&self) -> Option<&str> {
+        let name = self.system_account.as_deref().unwrap_or("$SYS");
+        (!self.no_system_account).then_some(name)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {

@@ -83,8 +83,12 @@ impl Engine {
         let is_round_trip =
             service.account == crossing.account && origin.via == Some(service.account);
         let message = crossing.message;
+        let begins = |except: &str| message.subject().starts_with(except.as_bytes());
         let mut subject = Vec::new();
-        if is_round_trip || !service.renaming.name_there(message.subject(), &mut subject) {
+        if is_round_trip
+            || service.except.is_some_and(begins)
+            || !service.renaming.name_there(message.subject(), &mut subject)
+        {
             return Outcome::default();
         }
         let mut mapped = Vec::new();
@@ -252,6 +256,7 @@ impl Engine {
                 ("lang", said(connect.and_then(|it| it.lang.as_deref()))),
                 ("ver", said(connect.and_then(|it| it.version.as_deref()))),
                 ("server", said(origin.server_name)),
+                ("cluster", self.facts.name().into()),
                 ("kind", "Client".into()),
                 ("client_type", "nats".into()),
             ] {

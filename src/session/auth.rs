@@ -35,9 +35,6 @@ pub use review::Review;
 
 /// The account of those who name none.
 const GLOBAL: &str = "$G";
-/// The account of the server's own messages, unless another one is named.
-const SYSTEM: &str = "$SYS";
-
 /// What a connection is known to be, shared by all connections that are the same.
 #[derive(Debug)]
 pub struct Identity {
@@ -529,8 +526,7 @@ impl People<'_> {
 
 /// Those that had a place keep it; new ones come behind.
 fn account_entries(options: &Options, places: &[AccountEntry]) -> Vec<AccountEntry> {
-    let system =
-        (!options.no_system_account).then(|| options.system_account.as_deref().unwrap_or(SYSTEM));
+    let system = options.system_account();
     let configured = options.accounts.iter().map(|account| account.name.as_str());
     let others = configured.filter(|&name| Some(name) != system);
     let names: Vec<&str> = [Some(GLOBAL), system]
