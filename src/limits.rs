@@ -92,8 +92,9 @@ pub const SHARE_BYTES_MIN: usize = 8 * 1024;
 pub const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes that a turn may always queue before it writes.
 pub const TURN_BYTES_MIN: usize = 1024 * 1024;
-/// Bytes queued in one turn after which they are written in any case before the turn goes on.
-pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes queued in one turn after which they are written in any case before the turn goes on; a quarter of `memory_limit`
+/// where that is less.
+pub const TURN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that spare buffers may hold on to while a worker is busy.
 pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes for another worker after which they are handed over before the turn ends.

@@ -319,7 +319,14 @@ impl Outlets {
     #[inline]
     fn turn_bytes(&self) -> usize {
         let worthwhile = self.listed.len() * limits::WRITE_BYTES;
-        worthwhile.clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX)
+        if worthwhile <= limits::TURN_BYTES_MIN {
+            return limits::TURN_BYTES_MIN;
+        }
+        let most = match self.settings.options.memory_limit {
+            Some(limit) => (limit / 4).clamp(limits::TURN_BYTES_MIN, limits::TURN_BYTES_MAX),
+            None => limits::TURN_BYTES_MAX,
+        };
+        worthwhile.min(most)
     }
 
     /// Pending bytes above which producers pause.

@@ -35,6 +35,7 @@ pub use review::Review;
 
 /// The account of those who name none.
 const GLOBAL: &str = "$G";
+
 /// What a connection is known to be, shared by all connections that are the same.
 #[derive(Debug)]
 pub struct Identity {
