@@ -209,8 +209,9 @@ fn the_one_running_server_is_told_without_its_id() {
     let Some(mut shell) = Shell::start(dir.path()) else {
         return support::say_left_out("a world of processes: unshare has none for us");
     };
-    // By this name it is looked for, whatever the build is called.
-    std::fs::copy(midge(), dir.path().join("midge")).expect("the directory is writable");
+    // By this name it is looked for, whatever the build is called. A copy that this process made could be open for writing
+    // in a child of another test still, and would not run.
+    shell.expect(&format!("cp '{}' midge", midge().display()), "", 0);
     let logged = |name: &str, what: &str| {
         let log = dir.path().join(name);
         let read = || {
