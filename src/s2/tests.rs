@@ -1,3 +1,5 @@
+//! Blocks and streams: vectors of the reference server, round trips, every cut, and what must be refused.
+
 use super::*;
 use crate::rng::Rng;
 
