@@ -95,6 +95,10 @@ pub const TURN_BYTES_MIN: usize = 1024 * 1024;
 /// Bytes queued in one turn after which they are written in any case before the turn goes on; a quarter of `memory_limit`
 /// where that is less.
 pub const TURN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Subscriptions of one worker from which on a message for them is kept once, not copied for each.
+pub const FAN_OUT_MIN: usize = 16;
+/// Bytes of such messages after which they are written before the turn goes on. Each subscriber may get as much at once.
+pub const FAN_OUT_BYTES: usize = 16 * 1024;
 /// Bytes that spare buffers may hold on to while a worker is busy.
 pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes for another worker after which they are handed over before the turn ends.

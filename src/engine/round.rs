@@ -12,7 +12,8 @@ use foldhash::fast::RandomState;
 use super::links::Links;
 use super::{Delivery, Letter, Sink, To};
 use crate::broker::{Broker, Denials, Replies, SERVICES, Subscriptions};
-use crate::proto::encode::{Message, Parts};
+use crate::limits;
+use crate::proto::encode::{Message, Parts, Spread};
 use crate::rng::Rng;
 use crate::session::{Guard, SubjectFilter};
 use crate::subject::renaming::Renaming;
@@ -156,9 +157,14 @@ impl<'r, S: Sink> Round<'r, S> {
                 Some(first) if first.worker != self.reach.worker => {
                     self.remote(first.worker, To::Each(run))
                 }
-                _ => run.iter().for_each(|&sub| {
-                    self.local(sub);
-                }),
+                _ => {
+                    if run.len() >= limits::FAN_OUT_MIN {
+                        self.message.set_spread(Spread::Many);
+                    }
+                    run.iter().for_each(|&sub| {
+                        self.local(sub);
+                    });
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A worker collects what it has for another one in a [`Batch`] and hands it over in one go, with one wake-up, at the
 //! end of its turn. The receiver is woken only if it sleeps; batches that it has emptied go back to whoever sends next.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -200,7 +201,8 @@ struct Parcel {
     kind: Kind,
     /// Bytes of the names of queue groups.
     group_len: usize,
-    subs: usize,
+    /// Where its addressees are: successive messages of one subject have them in common.
+    subs: Range<usize>,
 }
 
 /// The kinds of addressees.
@@ -248,8 +250,17 @@ impl Batch {
             To::Groups { route, groups } => (Kind::Groups, std::slice::from_ref(route), *groups),
         };
         self.bytes.extend_from_slice(group);
-        self.subs.extend_from_slice(subs);
-        self.weight += message.line().len() + size_of_val(subs);
+        self.weight += message.line().len();
+        let last = self.parcels.last().map(|last| last.subs.clone());
+        let subs = match last.filter(|last| self.subs.get(last.clone()) == Some(subs)) {
+            Some(same) => same,
+            None => {
+                let start = self.subs.len();
+                self.subs.extend_from_slice(subs);
+                self.weight += size_of_val(subs);
+                start..self.subs.len()
+            }
+        };
         self.parcels.push(Parcel {
             from,
             account: letter.account,
@@ -264,7 +275,7 @@ impl Batch {
             parts: message.parts(),
             kind,
             group_len: group.len(),
-            subs: subs.len(),
+            subs,
         });
     }
 
@@ -310,11 +321,11 @@ impl Batch {
 
     /// Gives each letter, with who caused it.
     pub fn for_each(&self, mut read: impl FnMut(Origin, &Letter<'_>)) {
-        let (mut bytes, mut subs) = (self.bytes.as_slice(), self.subs.as_slice());
+        let mut bytes = self.bytes.as_slice();
         for parcel in &self.parcels {
             let copied = take(&mut bytes, parcel.line_len);
             let group = take(&mut bytes, parcel.group_len);
-            let own = take(&mut subs, parcel.subs);
+            let own = self.subs.get(parcel.subs.clone()).unwrap_or_default();
             let line = parcel.shared.as_deref().unwrap_or(copied);
             let mut message = Message::new(line, parcel.parts);
             if let Some(shared) = &parcel.shared {
@@ -358,7 +369,7 @@ impl Batch {
 }
 
 /// The front of what is left.
-fn take<'a, T>(rest: &mut &'a [T], len: usize) -> &'a [T] {
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
     let (front, back) = rest.split_at_checked(len).unwrap_or_default();
     *rest = back;
     front

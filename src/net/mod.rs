@@ -6,6 +6,7 @@
 pub mod acceptor;
 mod addresses;
 pub mod cluster;
+mod fan_out;
 pub mod interfaces;
 pub mod mailbox;
 pub mod monitor;

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::fan_out::{FanOut, Run};
 use super::mailbox::Origin;
 use super::transport::{Scratch, Transport};
 use crate::limits;
@@ -33,6 +34,8 @@ pub(super) struct Pool {
     spare: Vec<Vec<u8>>,
     /// Buffers of the usual size, or more, that outlets have.
     lent: usize,
+    /// Messages to many, until the end of the turn.
+    pub(super) fan_out: FanOut,
     /// Where transports put what they have made of bytes, for the moment until it is written.
     scratch: Scratch,
     /// Bytes that wait in all outlets; those of a shared message as often as it is queued.
@@ -78,6 +81,7 @@ impl Pool {
     /// Frees what is kept for next time.
     pub(super) fn trim(&mut self) {
         self.spare = Vec::new();
+        self.fan_out.trim();
         self.scratch.trim();
     }
 }
@@ -121,8 +125,10 @@ impl fmt::Display for Label {
 #[repr(C, align(64))]
 pub(super) struct Outlet {
     tail: Vec<u8>,
-    /// Bytes that are not written.
+    /// Bytes that are not written, but for those of `run`.
     pending: usize,
+    /// Messages to many that it gets too, behind all else. There are none but in a turn in which it is listed.
+    run: Run,
     /// It is in the list of those to write to at the end of the turn.
     pub(super) listed: bool,
     /// It takes no more messages: the connection is ending.
@@ -131,7 +137,7 @@ pub(super) struct Outlet {
     pub(super) watched: bool,
     /// Tells this connection from earlier ones in the slot.
     pub(super) serial: u32,
-    /// What was delivered to it.
+    /// What was delivered to it, but for `run`.
     pub(super) delivered: Traffic,
     /// When it last got a message.
     pub(super) active: Tick,
@@ -167,6 +173,7 @@ impl Outlet {
             tail: Vec::new(),
             sent: 0,
             pending: 0,
+            run: Run::default(),
             blocked_since: None,
             listed: false,
             watched: false,
@@ -176,14 +183,14 @@ impl Outlet {
         }
     }
 
-    /// Bytes that are not written.
+    /// Bytes that are not written; of messages to many, only those of earlier turns.
     pub(super) fn pending(&self) -> usize {
         self.pending
     }
 
     /// Whether all is with the system.
     pub(super) fn is_drained(&self) -> bool {
-        self.pending == 0 && !self.transport.wants_write()
+        self.pending == 0 && self.run.is_empty() && !self.transport.wants_write()
     }
 
     /// Memory that the queue takes, its part of what it shares with other queues counted in.
@@ -212,10 +219,51 @@ impl Outlet {
 
     /// Queues plain bytes.
     pub(super) fn push(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.settle(pool);
+        self.append(bytes, pool);
+    }
+
+    fn append(&mut self, bytes: &[u8], pool: &mut Pool) {
         self.reserve(bytes.len(), pool);
         self.tail.extend_from_slice(bytes);
         self.pending += bytes.len();
         pool.pending += bytes.len();
+    }
+
+    /// Queues a message that is kept for many, under a `sid` that a run can name.
+    #[inline]
+    pub(super) fn note(&mut self, at: u32, sid: &[u8], pool: &mut Pool) {
+        if !self.run.extend(at, sid) {
+            self.settle(pool);
+            self.run = Run::new(at, sid);
+        }
+    }
+
+    /// Queues what is noted, in a copy of its own.
+    #[inline]
+    pub(super) fn settle(&mut self, pool: &mut Pool) {
+        if !self.run.is_empty() {
+            self.end_run(pool, false);
+        }
+    }
+
+    /// Writes what is noted, if it may and nothing is before it; what the socket does not take is queued as everything
+    /// else.
+    #[inline(never)]
+    fn end_run(&mut self, pool: &mut Pool, write: bool) {
+        let run = std::mem::take(&mut self.run);
+        self.count(pool.fan_out.traffic(&run), pool);
+        let text = pool.fan_out.lend(&run);
+        let is_first = self.pending == 0;
+        let written = match self.transport.plain_socket() {
+            // If this fails, so will the next attempt, and be reported.
+            Some(mut socket) if write && is_first => socket.write(&text).unwrap_or(0),
+            _ => 0,
+        };
+        if let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
+            self.append(rest, pool);
+        }
+        pool.fan_out.take_back(text);
     }
 
     /// Queues a delivery.
@@ -229,7 +277,13 @@ impl Outlet {
     ) {
         let body = message.body().len().saturating_sub(2);
         let headers_left_out = if headers { 0 } else { message.header_len() };
-        self.count(body.saturating_sub(headers_left_out), pool);
+        self.count(
+            Traffic {
+                msgs: 1,
+                bytes: body.saturating_sub(headers_left_out) as u64,
+            },
+            pool,
+        );
         let head_len_max = message.head_len_max(sid);
         self.push_headed(message, head_len_max, pool, |tail| {
             message.head(sid, headers, tail)
@@ -245,6 +299,7 @@ impl Outlet {
         pool: &mut Pool,
         head: impl FnOnce(&mut Vec<u8>) -> &'m [u8],
     ) {
+        self.settle(pool);
         let whole = message.line().len() < limits::SHARE_BYTES_MIN;
         let body_len = if whole { message.body().len() } else { 0 };
         let before = self.reserve(head_len_max + body_len, pool);
@@ -275,18 +330,17 @@ impl Outlet {
     }
 
     #[inline]
-    fn count(&mut self, bytes: usize, pool: &mut Pool) {
-        let one = Traffic {
-            msgs: 1,
-            bytes: bytes as u64,
-        };
-        self.delivered.add(one);
-        pool.delivered.add(one);
+    fn count(&mut self, traffic: Traffic, pool: &mut Pool) {
+        self.delivered.add(traffic);
+        pool.delivered.add(traffic);
         self.active = pool.tick;
     }
 
     /// Writes as much as the socket takes. An error ends the connection.
     pub(super) fn flush(&mut self, pool: &mut Pool, now: Instant) -> io::Result<()> {
+        if !self.run.is_empty() {
+            self.end_run(pool, true);
+        }
         while !self.is_drained() {
             match self.write_once(pool) {
                 Ok(len) => {
@@ -345,12 +399,14 @@ impl Outlet {
 
     /// Drops what is queued because it cannot be written any more.
     pub(super) fn lose(&mut self, pool: &mut Pool) {
+        self.settle(pool);
         self.lost += self.pending;
         self.discard(pool);
     }
 
     /// Drops what is queued, and gives its buffers back.
     pub(super) fn discard(&mut self, pool: &mut Pool) {
+        self.run = Run::default();
         self.advance(self.pending, pool);
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cluster::Happening;
+use super::fan_out::Run;
 use super::mailbox::{Batch, Command, Origin, Settings};
 use super::outlet::{Outlet, Pool};
 use super::shared::Shared;
@@ -23,7 +24,7 @@ use crate::heap;
 use crate::limits;
 use crate::log::{error, info};
 use crate::monitor::system::SystemRequest;
-use crate::proto::encode::Message;
+use crate::proto::encode::{Message, Spread};
 use crate::proto::error::ParseError;
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::route::{self, RouteFrame};
@@ -233,9 +234,58 @@ impl Outlets {
             outlet.listed = false;
             if outlet.blocked_since().is_none() {
                 self.flush(conn);
+            } else if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut)
+            {
+                outlet.settle(&mut self.pool);
             }
         }
         self.listed = listed;
+        // Nobody has a run any more: all were listed.
+        self.pool.fan_out.clear();
+    }
+
+    /// Where a message to many is kept for them; nowhere, if it is large: then it is shared in another way.
+    #[inline]
+    fn keep(&mut self, message: &Message<'_>) -> Option<u32> {
+        match message.spread() {
+            Spread::Kept { emptied, at } if self.pool.fan_out.emptied() == emptied => Some(at),
+            _ => self.keep_anew(message),
+        }
+    }
+
+    #[inline(never)]
+    fn keep_anew(&mut self, message: &Message<'_>) -> Option<u32> {
+        if message.line().len() >= limits::SHARE_BYTES_MIN || self.tracing {
+            return None;
+        }
+        let is_limited = self.settings.options.memory_limit.is_some();
+        if self.pool.fan_out.is_full() || (is_limited && self.produced > self.turn_bytes()) {
+            self.flush_all();
+        }
+        Some(self.pool.fan_out.keep(message))
+    }
+
+    /// As `deliver`, of a message that is kept.
+    fn deliver_kept(&mut self, conn: u32, sid: &[u8], at: u32, message: &Message<'_>) -> Delivery {
+        let crowded_at = self.crowded_at();
+        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+            return Delivery::Refused;
+        };
+        let pending = outlet.pending();
+        if outlet.closing || (pending > crowded_at && drops(&self.settings, pending)) {
+            return Delivery::Refused;
+        }
+        outlet.note(at, sid, &mut self.pool);
+        if !outlet.listed {
+            outlet.listed = true;
+            self.listed.push(conn);
+        }
+        self.produced += message.line().len();
+        if pending > crowded_at {
+            self.crowded(conn)
+        } else {
+            Delivery::Taken
+        }
     }
 
     /// Marks a connection as ending.
@@ -364,6 +414,14 @@ impl Sink for Outlets {
 
     #[inline]
     fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery {
+        if message.spread() != Spread::Few
+            && Run::can_name(sid)
+            && (headers || message.header_len() == 0)
+        {
+            if let Some(at) = self.keep(message) {
+                return self.deliver_kept(conn, sid, at, message);
+            }
+        }
         let crowded_at = self.crowded_at();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;

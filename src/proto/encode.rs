@@ -7,7 +7,7 @@
 //!      └──────── line ─────────────────┘     all but verb and sid is the same for everyone
 //! ```
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -22,6 +22,24 @@ pub struct Message<'a> {
     parts: Parts,
     /// A copy of `line` that queues can share, once one wanted it.
     shared: OnceCell<Arc<[u8]>>,
+    spread: Cell<Spread>,
+}
+
+/// To how many a message goes, and what has been done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// To a few: each gets a copy.
+    #[default]
+    Few,
+    /// To so many that it pays to keep it for all of them.
+    Many,
+    /// It is kept.
+    Kept {
+        /// By a keeper that had been emptied so often.
+        emptied: u32,
+        /// Where it is there.
+        at: u32,
+    },
 }
 
 /// Where the parts of a message's line are.
@@ -59,6 +77,7 @@ impl<'a> Message<'a> {
             line,
             parts,
             shared: OnceCell::new(),
+            spread: Cell::new(Spread::Few),
         }
     }
 
@@ -75,6 +94,19 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn shared_line(&self) -> &Arc<[u8]> {
         self.shared.get_or_init(|| Arc::from(self.line))
+    }
+
+    /// To how many it goes.
+    #[must_use]
+    #[inline]
+    pub fn spread(&self) -> Spread {
+        self.spread.get()
+    }
+
+    /// Says to how many it goes, or where it is kept for them.
+    #[inline]
+    pub fn set_spread(&self, spread: Spread) {
+        self.spread.set(spread);
     }
 
     /// All but verb and sid.
@@ -134,11 +166,7 @@ impl<'a> Message<'a> {
             header_len,
             ..
         } = self.parts;
-        out.extend_from_slice(if header_len > 0 && headers {
-            b"HMSG "
-        } else {
-            b"MSG "
-        });
+        out.extend_from_slice(verb(header_len > 0 && headers));
         out.extend_from_slice(self.line.get(..=subject_len).unwrap_or_default());
         out.extend_from_slice(sid);
         if header_len > 0 && !headers {
@@ -159,6 +187,13 @@ impl<'a> Message<'a> {
         let _ = write!(out, "{}\r\n", payload.len().saturating_sub(2));
         payload
     }
+}
+
+/// How a delivery begins.
+#[must_use]
+#[inline]
+pub fn verb(headers: bool) -> &'static [u8] {
+    if headers { b"HMSG " } else { b"MSG " }
 }
 
 /// The line of a message whose arguments came with other blanks than single spaces.
