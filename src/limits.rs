@@ -96,9 +96,13 @@ pub const TURN_BYTES_MIN: usize = 1024 * 1024;
 /// where that is less.
 pub const TURN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Subscriptions of one worker from which on a message for them is kept once, not copied for each.
-pub const FAN_OUT_MIN: usize = 16;
-/// Bytes of such messages after which they are written before the turn goes on. Each subscriber may get as much at once.
-pub const FAN_OUT_BYTES: usize = 16 * 1024;
+pub const FAN_OUT_MIN: usize = 8;
+/// Bytes of such messages that make a write to one of a few subscribers; where there are many, [`WRITE_BYTES`] do.
+pub const FAN_OUT_WRITE_BYTES: usize = 64 * 1024;
+/// Bytes of such messages after which they are written in any case before the turn goes on.
+pub const FAN_OUT_BYTES_MAX: usize = 256 * 1024;
+/// The same for runs of such messages, where a subscriber has several.
+pub const FAN_OUT_RUNS_MAX: usize = 128 * 1024;
 /// Bytes that spare buffers may hold on to while a worker is busy.
 pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes for another worker after which they are handed over before the turn ends.

@@ -2,17 +2,18 @@
 //!
 //! What goes to thousands of subscribers is not copied into thousands of queues, each of them cold by the time the next
 //! message comes. It is kept here, and each outlet notes a [`Run`]: from which message to which it gets, and under which
-//! sid. When the outlet is written, its run is put together in one block that all outlets use in turn. Mostly they have
-//! the same run, so that from one to the next only the sids in the block change, if these do.
+//! sid. When the outlet is written, what it noted is put together in one block that all outlets use in turn. Where they
+//! all get the same, only the sids in the block change from one to the next, if these do.
 //!
 //! ```text
 //! messages:  0 │ 1 │ 2 │ 3 │ 4          block: MSG ticks 7 5␍␊…MSG ticks 7 3␍␊…
 //! outlet a:  └── run of 7 ──┘                            └ sids ┘
-//! outlet b:  └── run of 12 ─────┘
+//! outlet b:  └ run ┘   └run┘
 //! ```
 //!
-//! A message that comes in between for one outlet alone ends its run: it is copied into the queue, and what came in
-//! between behind it. So order is kept, whatever is noted and whatever is not.
+//! An outlet has its last run itself; those before it, if it has several, are here too, each with the place of the one
+//! before. Bytes for an outlet alone come behind what it noted: that is copied into its queue first. So order is kept,
+//! whatever is noted and whatever is not.
 
 use crate::limits;
 use crate::proto::encode::{Message, Spread, verb};
@@ -23,7 +24,7 @@ const SID_MAX: usize = 15;
 
 /// Successive messages that one outlet gets under one sid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Run {
+struct Run {
     from: u32,
     to: u32,
     sid_len: u8,
@@ -31,29 +32,18 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A run of the message at this place alone. The sid must be one that it can name.
-    pub(super) fn new(at: u32, sid: &[u8]) -> Run {
+    #[inline]
+    fn new(at: u32, sid: &[u8]) -> Run {
         let mut run = Run {
             from: at,
             to: at + 1,
-            sid_len: u8::try_from(sid.len()).unwrap_or(u8::MAX),
-            sid: [0; SID_MAX],
+            ..Run::default()
         };
-        if let Some(room) = run.sid.get_mut(..sid.len()) {
+        if let (Some(room), Ok(len)) = (run.sid.get_mut(..sid.len()), u8::try_from(sid.len())) {
             room.copy_from_slice(sid);
+            run.sid_len = len;
         }
         run
-    }
-
-    /// Whether the sid is short enough.
-    #[inline]
-    pub(super) fn can_name(sid: &[u8]) -> bool {
-        sid.len() <= SID_MAX
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.from == self.to
     }
 
     #[inline]
@@ -63,17 +53,44 @@ impl Run {
             .unwrap_or_default()
     }
 
-    /// Takes the message at this place in, if it is the next one and the sid is the same.
-    #[inline]
-    pub(super) fn extend(&mut self, at: u32, sid: &[u8]) -> bool {
-        let is_next = self.to == at && !self.is_empty() && self.sid() == sid;
-        self.to += u32::from(is_next);
-        is_next
-    }
-
     /// Whether both are put together to blocks that differ in nothing but sids.
     fn is_like(&self, other: &Run) -> bool {
         (self.from, self.to, self.sid_len) == (other.from, other.to, other.sid_len)
+    }
+}
+
+/// What an outlet has noted: its last run, and where those before it are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Notes {
+    last: Run,
+    /// The place of the run before it, and one; 0 if there is none.
+    before: u32,
+}
+
+impl Notes {
+    /// Whether a sid is short enough to be noted.
+    #[inline]
+    pub(super) fn can_name(sid: &[u8]) -> bool {
+        sid.len() <= SID_MAX
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.from == self.last.to
+    }
+
+    /// Notes the message at this place, under a sid that can be.
+    #[inline]
+    pub(super) fn add(&mut self, at: u32, sid: &[u8], fan_out: &mut FanOut) {
+        if self.last.to == at && self.last.sid() == sid && !self.is_empty() {
+            self.last.to += 1;
+            return;
+        }
+        if !self.is_empty() {
+            fan_out.earlier.push(*self);
+            self.before = u32::try_from(fan_out.earlier.len()).unwrap_or(0);
+        }
+        self.last = Run::new(at, sid);
     }
 }
 
@@ -96,10 +113,14 @@ pub(super) struct FanOut {
     messages: Vec<Kept>,
     /// Bytes of all payloads.
     payload: u64,
-    /// The run that was last put together, and where its sids are.
+    /// Runs of outlets that have later ones.
+    earlier: Vec<Notes>,
+    /// What was last put together; if that was one run, which one, and where its sids are.
     block: Vec<u8>,
     made: Run,
     sids_at: Vec<usize>,
+    /// The runs of one outlet, for the moment.
+    runs: Vec<Run>,
 }
 
 impl FanOut {
@@ -109,9 +130,13 @@ impl FanOut {
         self.emptied
     }
 
-    /// Whether what it has should be written before more is added.
-    pub(super) fn is_full(&self) -> bool {
-        self.lines.len() >= limits::FAN_OUT_BYTES
+    /// Whether what it has should be written before more is added, where so many bytes wait for so many outlets.
+    pub(super) fn is_full(&self, bytes: usize, outlets: usize) -> bool {
+        let each = limits::TURN_BYTES_MAX / outlets.max(1);
+        let each = each.clamp(limits::WRITE_BYTES, limits::FAN_OUT_WRITE_BYTES);
+        bytes >= outlets.saturating_mul(each)
+            || self.lines.len() >= limits::FAN_OUT_BYTES_MAX
+            || self.earlier.len() >= limits::FAN_OUT_RUNS_MAX
     }
 
     /// Keeps a message; gives its place.
@@ -132,8 +157,54 @@ impl FanOut {
         at
     }
 
-    /// What a run amounts to.
-    pub(super) fn traffic(&self, run: &Run) -> Traffic {
+    /// Puts together what an outlet has noted: lends it its bytes, and says what it amounts to.
+    pub(super) fn lend(&mut self, notes: &Notes) -> (Vec<u8>, Traffic) {
+        let run = notes.last;
+        if notes.before > 0 {
+            return self.lend_several(notes);
+        }
+        if !self.made.is_like(&run) {
+            self.block.clear();
+            self.sids_at.clear();
+            self.put_together(&run);
+        } else if self.made.sid != run.sid {
+            for &at in &self.sids_at {
+                if let Some(sid) = self.block.get_mut(at..at + run.sid().len()) {
+                    sid.copy_from_slice(run.sid());
+                }
+            }
+        }
+        self.made = run;
+        (std::mem::take(&mut self.block), self.traffic(&run))
+    }
+
+    fn lend_several(&mut self, notes: &Notes) -> (Vec<u8>, Traffic) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
+        let mut next = Some(notes);
+        while let Some(notes) = next {
+            runs.push(notes.last);
+            let before = notes.before.checked_sub(1);
+            next = before.and_then(|at| self.earlier.get(at as usize));
+        }
+        self.block.clear();
+        self.sids_at.clear();
+        self.made = Run::default();
+        let mut traffic = Traffic::default();
+        for run in runs.iter().rev() {
+            traffic.add(self.traffic(run));
+            self.put_together(run);
+        }
+        self.runs = runs;
+        (std::mem::take(&mut self.block), traffic)
+    }
+
+    /// Takes such bytes back, as they are.
+    pub(super) fn take_back(&mut self, block: Vec<u8>) {
+        self.block = block;
+    }
+
+    fn traffic(&self, run: &Run) -> Traffic {
         let before = |at: u32| {
             let kept = self.messages.get(at as usize);
             kept.map_or(self.payload, |kept| kept.payload_before)
@@ -144,52 +215,31 @@ impl FanOut {
         }
     }
 
-    /// The bytes of a run, until they are taken back.
-    pub(super) fn lend(&mut self, run: &Run) -> Vec<u8> {
-        if !self.made.is_like(run) {
-            self.put_together(run);
-        } else if self.made.sid != run.sid {
-            for &at in &self.sids_at {
-                if let Some(sid) = self.block.get_mut(at..at + run.sid().len()) {
-                    sid.copy_from_slice(run.sid());
-                }
-            }
-        }
-        self.made = *run;
-        std::mem::take(&mut self.block)
-    }
-
-    /// Takes such bytes back, as they are.
-    pub(super) fn take_back(&mut self, block: Vec<u8>) {
-        self.block = block;
-    }
-
+    /// Appends the messages of a run to the block.
     fn put_together(&mut self, run: &Run) {
-        let FanOut { block, sids_at, .. } = self;
-        block.clear();
-        sids_at.clear();
-        let messages = self.messages.get(run.from as usize..run.to as usize);
-        let mut rest = messages.unwrap_or_default();
-        while let Some((message, more)) = rest.split_first() {
-            let next = self.messages.get(run.to as usize - more.len());
-            let end = next.map_or(self.lines.len(), |next| next.start);
+        let block = &mut self.block;
+        let messages = self.messages.get(run.from as usize..).unwrap_or_default();
+        let ends = messages.iter().skip(1).map(|next| next.start);
+        let ends = ends.chain([self.lines.len()]);
+        let count = (run.to - run.from) as usize;
+        for (message, end) in messages.iter().zip(ends).take(count) {
             let line = self.lines.get(message.start..end).unwrap_or_default();
             block.extend_from_slice(verb(message.has_headers));
             block.extend_from_slice(line.get(..=message.subject_len).unwrap_or_default());
-            sids_at.push(block.len());
+            self.sids_at.push(block.len());
             block.extend_from_slice(run.sid());
             block.extend_from_slice(line.get(message.subject_len..).unwrap_or_default());
-            rest = more;
         }
     }
 
-    /// Forgets all messages. Nobody may have a run of them any more.
+    /// Forgets all messages. Nobody may have notes of them any more.
     #[inline]
     pub(super) fn clear(&mut self) {
         if !self.messages.is_empty() {
             self.emptied = self.emptied.wrapping_add(1);
             self.lines.clear();
             self.messages.clear();
+            self.earlier.clear();
             self.payload = 0;
             self.made = Run::default();
         }
@@ -201,5 +251,78 @@ impl FanOut {
             emptied: self.emptied,
             ..FanOut::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::encode::compose;
+
+    fn keep(fan_out: &mut FanOut, subject: &str, headers: &str, payload: &str) -> u32 {
+        let mut line = Vec::new();
+        let body = format!("{headers}{payload}");
+        let parts = compose(
+            subject.as_bytes(),
+            b"",
+            headers.len(),
+            body.as_bytes(),
+            &mut line,
+        );
+        fan_out.keep(&Message::new(&line, parts))
+    }
+
+    fn take(fan_out: &mut FanOut, notes: &Notes) -> (String, Traffic) {
+        let (block, traffic) = fan_out.lend(notes);
+        let text = String::from_utf8(block.clone()).unwrap();
+        fan_out.take_back(block);
+        (text, traffic)
+    }
+
+    #[test]
+    fn each_outlet_gets_what_it_noted_under_its_own_sids() {
+        let mut fan_out = FanOut::default();
+        let places = [
+            keep(&mut fan_out, "a", "", "one"),
+            keep(&mut fan_out, "b.c", "NATS/1.0\r\n\r\n", "two!"),
+            keep(&mut fan_out, "a", "", ""),
+        ];
+        let headed = "HMSG b.c 7 12 16\r\nNATS/1.0\r\n\r\ntwo!\r\n";
+        let all = format!("MSG a 7 3\r\none\r\n{headed}MSG a 7 0\r\n\r\n");
+        for sid in ["7", "8", "12", "7", "a-sid-of-15-byte"] {
+            let sid = &sid[..sid.len().min(15)];
+            let mut notes = Notes::default();
+            for at in places {
+                notes.add(at, sid.as_bytes(), &mut fan_out);
+            }
+            let traffic = Traffic { msgs: 3, bytes: 19 };
+            let wanted = all.replace(" 7 ", &format!(" {sid} "));
+            assert_eq!(take(&mut fan_out, &notes), (wanted, traffic));
+        }
+        // Not the one in the middle, and the last one twice.
+        let mut notes = Notes::default();
+        for (at, sid) in [(0, "7"), (2, "7"), (2, "123")] {
+            notes.add(places[at], sid.as_bytes(), &mut fan_out);
+        }
+        let wanted = "MSG a 7 3\r\none\r\nMSG a 7 0\r\n\r\nMSG a 123 0\r\n\r\n";
+        let traffic = Traffic { msgs: 3, bytes: 3 };
+        assert_eq!(take(&mut fan_out, &notes), (wanted.into(), traffic));
+    }
+
+    #[test]
+    fn a_place_is_good_until_it_is_emptied() {
+        let mut fan_out = FanOut::default();
+        let mut line = Vec::new();
+        let parts = compose(b"a", b"", 0, b"x", &mut line);
+        let message = Message::new(&line, parts);
+        for emptied in 0..3 {
+            assert_eq!(fan_out.keep(&message), 0);
+            assert_eq!(message.spread(), Spread::Kept { emptied, at: 0 });
+            let mut notes = Notes::default();
+            notes.add(0, b"1", &mut fan_out);
+            assert_eq!(take(&mut fan_out, &notes).0, "MSG a 1 1\r\nx\r\n");
+            fan_out.clear();
+            assert_ne!(fan_out.emptied(), emptied);
+        }
     }
 }

@@ -595,6 +595,19 @@ mod tests {
                 to: To::Each(&subs[2..]),
             },
         );
+        // The same addressees once more take no room.
+        let weight = batch.weight();
+        batch.push(
+            FROM,
+            &Letter {
+                account: 4,
+                hops: 0,
+                echo: false,
+                message: &small,
+                to: To::Each(&subs[2..]),
+            },
+        );
+        assert_eq!(batch.weight(), weight + small.line().len());
         let mut seen = Vec::new();
         batch.for_each(|from, letter| {
             assert_eq!(from, FROM);
@@ -628,7 +641,10 @@ mod tests {
                 }
             )
         );
-        assert_eq!(seen[2].4, format!("{:?}", To::Each(&subs[2..])));
+        for one in &seen[2..] {
+            assert_eq!(one.4, format!("{:?}", To::Each(&subs[2..])));
+        }
+        assert_eq!(seen.len(), 4);
         assert!(batch.weight() > large.len());
     }
 }

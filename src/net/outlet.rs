@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::fan_out::{FanOut, Run};
+use super::fan_out::{FanOut, Notes};
 use super::mailbox::Origin;
 use super::transport::{Scratch, Transport};
 use crate::limits;
@@ -125,10 +125,10 @@ impl fmt::Display for Label {
 #[repr(C, align(64))]
 pub(super) struct Outlet {
     tail: Vec<u8>,
-    /// Bytes that are not written, but for those of `run`.
+    /// Bytes that are not written, but for those of `notes`.
     pending: usize,
     /// Messages to many that it gets too, behind all else. There are none but in a turn in which it is listed.
-    run: Run,
+    notes: Notes,
     /// It is in the list of those to write to at the end of the turn.
     pub(super) listed: bool,
     /// It takes no more messages: the connection is ending.
@@ -137,7 +137,7 @@ pub(super) struct Outlet {
     pub(super) watched: bool,
     /// Tells this connection from earlier ones in the slot.
     pub(super) serial: u32,
-    /// What was delivered to it, but for `run`.
+    /// What was delivered to it, but for `notes`.
     pub(super) delivered: Traffic,
     /// When it last got a message.
     pub(super) active: Tick,
@@ -173,7 +173,7 @@ impl Outlet {
             tail: Vec::new(),
             sent: 0,
             pending: 0,
-            run: Run::default(),
+            notes: Notes::default(),
             blocked_since: None,
             listed: false,
             watched: false,
@@ -190,7 +190,7 @@ impl Outlet {
 
     /// Whether all is with the system.
     pub(super) fn is_drained(&self) -> bool {
-        self.pending == 0 && self.run.is_empty() && !self.transport.wants_write()
+        self.pending == 0 && self.notes.is_empty() && !self.transport.wants_write()
     }
 
     /// Memory that the queue takes, its part of what it shares with other queues counted in.
@@ -230,30 +230,27 @@ impl Outlet {
         pool.pending += bytes.len();
     }
 
-    /// Queues a message that is kept for many, under a `sid` that a run can name.
+    /// Queues a message that is kept for many, under a sid that can be noted.
     #[inline]
     pub(super) fn note(&mut self, at: u32, sid: &[u8], pool: &mut Pool) {
-        if !self.run.extend(at, sid) {
-            self.settle(pool);
-            self.run = Run::new(at, sid);
-        }
+        self.notes.add(at, sid, &mut pool.fan_out);
     }
 
     /// Queues what is noted, in a copy of its own.
     #[inline]
     pub(super) fn settle(&mut self, pool: &mut Pool) {
-        if !self.run.is_empty() {
-            self.end_run(pool, false);
+        if !self.notes.is_empty() {
+            self.end_notes(pool, false);
         }
     }
 
     /// Writes what is noted, if it may and nothing is before it; what the socket does not take is queued as everything
     /// else.
     #[inline(never)]
-    fn end_run(&mut self, pool: &mut Pool, write: bool) {
-        let run = std::mem::take(&mut self.run);
-        self.count(pool.fan_out.traffic(&run), pool);
-        let text = pool.fan_out.lend(&run);
+    fn end_notes(&mut self, pool: &mut Pool, write: bool) {
+        let notes = std::mem::take(&mut self.notes);
+        let (text, traffic) = pool.fan_out.lend(&notes);
+        self.count(traffic, pool);
         let is_first = self.pending == 0;
         let written = match self.transport.plain_socket() {
             // If this fails, so will the next attempt, and be reported.
@@ -338,8 +335,8 @@ impl Outlet {
 
     /// Writes as much as the socket takes. An error ends the connection.
     pub(super) fn flush(&mut self, pool: &mut Pool, now: Instant) -> io::Result<()> {
-        if !self.run.is_empty() {
-            self.end_run(pool, true);
+        if !self.notes.is_empty() {
+            self.end_notes(pool, true);
         }
         while !self.is_drained() {
             match self.write_once(pool) {
@@ -406,7 +403,7 @@ impl Outlet {
 
     /// Drops what is queued, and gives its buffers back.
     pub(super) fn discard(&mut self, pool: &mut Pool) {
-        self.run = Run::default();
+        self.notes = Notes::default();
         self.advance(self.pending, pool);
     }
 

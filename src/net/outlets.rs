@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cluster::Happening;
-use super::fan_out::Run;
+use super::fan_out::Notes;
 use super::mailbox::{Batch, Command, Origin, Settings};
 use super::outlet::{Outlet, Pool};
 use super::shared::Shared;
@@ -240,7 +240,7 @@ impl Outlets {
             }
         }
         self.listed = listed;
-        // Nobody has a run any more: all were listed.
+        // Nobody has notes any more: all were listed.
         self.pool.fan_out.clear();
     }
 
@@ -259,7 +259,9 @@ impl Outlets {
             return None;
         }
         let is_limited = self.settings.options.memory_limit.is_some();
-        if self.pool.fan_out.is_full() || (is_limited && self.produced > self.turn_bytes()) {
+        if self.pool.fan_out.is_full(self.produced, self.listed.len())
+            || (is_limited && self.produced > self.turn_bytes())
+        {
             self.flush_all();
         }
         Some(self.pool.fan_out.keep(message))
@@ -415,7 +417,7 @@ impl Sink for Outlets {
     #[inline]
     fn deliver(&mut self, conn: u32, sid: &[u8], headers: bool, message: &Message<'_>) -> Delivery {
         if message.spread() != Spread::Few
-            && Run::can_name(sid)
+            && Notes::can_name(sid)
             && (headers || message.header_len() == 0)
         {
             if let Some(at) = self.keep(message) {
