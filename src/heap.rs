@@ -49,6 +49,22 @@ pub fn room<T>(len: usize) -> usize {
     mapped.saturating_sub(len).max(1)
 }
 
+/// Makes a buffer `len` bytes long; new ones are zeros.
+///
+/// It does what [`Vec::resize`] does, which sets one byte after the other where code is to be small: 24 instructions for
+/// each, two milliseconds for a worker's read buffer.
+pub fn resize(buffer: &mut Vec<u8>, len: usize) {
+    const ZEROS: [u8; 512] = [0; 512];
+    if buffer.capacity() == 0 {
+        *buffer = vec![0; len];
+    }
+    buffer.truncate(len);
+    while buffer.len() < len {
+        let missing = (len - buffer.len()).min(ZEROS.len());
+        buffer.extend_from_slice(ZEROS.get(..missing).unwrap_or_default());
+    }
+}
+
 /// Gives the free end of the heap back to the system.
 pub fn give_back() {
     /// Blocks that are a little more than may be free, and each a little less than a mapping of its own.
@@ -121,5 +137,23 @@ mod glibc {
         ];
         let all = values.map(|(name, value)| format!("{HEAP}{name}={value}"));
         all.join(":")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_made_longer_with_zeros_and_shorter() {
+        for start in [0, 1, 600, 4000] {
+            for len in [0, 1, 511, 512, 513, 5000] {
+                let mut buffer = vec![7; start];
+                let mut wanted = buffer.clone();
+                wanted.resize(len, 0);
+                resize(&mut buffer, len);
+                assert_eq!(buffer, wanted, "{start} to {len}");
+            }
+        }
     }
 }

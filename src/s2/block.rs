@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::{BLOCK_BYTES_MAX, S2Error};
+use crate::heap;
 
 /// Bytes that are copied at once where there is room, whether so many are wanted or not.
 const STRIDE: usize = 16;
@@ -17,7 +18,7 @@ pub fn decode(block: &[u8], out: &mut Vec<u8>) -> Result<(), S2Error> {
     let (size, elements) = size(block)?;
     let base = out.len();
     // A stride may go beyond the end.
-    out.resize(base + size + STRIDE, 0);
+    heap::resize(out, base + size + STRIDE);
     let said = out.get_mut(base..).unwrap_or_default();
     let result = expand(elements, said, size);
     out.truncate(base + size);

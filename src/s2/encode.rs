@@ -99,14 +99,17 @@ impl Encoder {
     fn elements<const DEEP: bool>(&mut self, bytes: &[u8], effort: Effort, out: &mut Vec<u8>) {
         let bits = bytes.len().max(1).ilog2();
         let bits = bits.clamp(TABLE_BITS_MIN, TABLE_BITS_MAX);
-        self.heads.clear();
-        self.heads.resize(1 << bits, 0);
-        if DEEP {
-            self.links.resize(ENCODED_BYTES_MAX, 0);
+        if self.heads.len() < 1 << bits {
+            self.heads = vec![0; 1 << bits];
+        }
+        let heads = self.heads.get_mut(..1 << bits).unwrap_or_default();
+        heads.fill(0);
+        if DEEP && self.links.is_empty() {
+            self.links = vec![0; ENCODED_BYTES_MAX];
         }
         let mut search = Search::<DEEP> {
             bytes,
-            heads: &mut self.heads,
+            heads,
             links: &mut self.links,
             effort,
             shift: u64::BITS - bits,

@@ -10,6 +10,7 @@ use std::time::Instant;
 use mio::{Interest, Registry, Token};
 
 use super::listener::{READ_BYTES, Stream};
+use crate::heap;
 use crate::limits;
 use crate::monitor::http::{self, Head, Response};
 use crate::net::tls::TlsServer;
@@ -252,7 +253,7 @@ impl Connection {
         if !self.has_chosen() {
             return false;
         }
-        buffer.resize(READ_BYTES, 0);
+        heap::resize(buffer, READ_BYTES);
         match self.stream.read(buffer) {
             Ok(Inflow::End) => self.hung_up = true,
             Ok(Inflow::Bytes { len, more }) => {

@@ -18,6 +18,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{CommonState, Error};
 
 use super::{TlsClient, TlsServer, suites};
+use crate::heap;
 use crate::limits;
 
 /// Plaintext of one record, at the most.
@@ -272,7 +273,7 @@ impl Session {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if scratch.len() < WRITE_BYTES {
-            scratch.resize(WRITE_BYTES, 0);
+            heap::resize(scratch, WRITE_BYTES);
         }
         let (mut plain, mut used) = (0, 0);
         for mut run in runs {
@@ -448,7 +449,7 @@ fn carry_out<Data>(
         ConnectionState::EncodeTlsData(mut data) => {
             let at = out.len();
             if let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) {
-                out.resize(at + needed.required_size, 0);
+                heap::resize(out, at + needed.required_size);
                 // It has the size that was asked for.
                 let _ = data.encode(out.get_mut(at..).unwrap_or_default());
             }

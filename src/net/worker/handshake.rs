@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::{Worker, context};
 use crate::certificate::Certificate;
 use crate::config::options::HandshakeFirst;
+use crate::heap;
 use crate::limits;
 use crate::log::{debug, error, info};
 use crate::net::mailbox::Settings;
@@ -209,7 +210,8 @@ impl Worker {
 
     fn continue_handshake(&mut self, conn: u32, greet: bool) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        buffer.resize(buffer.len().max(limits::READ_BYTES), 0);
+        let len = buffer.len().max(limits::READ_BYTES);
+        heap::resize(&mut buffer, len);
         let (Some(connection), Some(outlet)) = (
             self.connections.get_mut(conn as usize),
             self.outlets.get(conn),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::handshake::Phase;
 use super::{Worker, context};
 use crate::engine::End;
+use crate::heap;
 use crate::limits;
 use crate::log::{debug, error, quote, warn};
 use crate::net::mailbox::Origin;
@@ -64,7 +65,7 @@ impl Worker {
         // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
         let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
-        buffer.resize(kept + limits::READ_BYTES, 0);
+        heap::resize(&mut buffer, kept + limits::READ_BYTES);
         self.read_small(conn, &mut buffer);
         buffer.truncate(2 * limits::READ_BYTES);
         buffer.shrink_to(2 * limits::READ_BYTES);
@@ -124,7 +125,8 @@ impl Worker {
         connection.kept.reserve_exact(missing);
         let before = connection.kept.len();
         let mut buffer = mem::take(&mut self.read_buffer);
-        buffer.resize(buffer.len().max(limits::READ_BYTES), 0);
+        let len = buffer.len().max(limits::READ_BYTES);
+        heap::resize(&mut buffer, len);
         let (transport, kept) = (&mut outlet.transport, &mut connection.kept);
         let result = transport.read_long(kept, missing, &mut buffer);
         self.read_buffer = buffer;
