@@ -167,6 +167,11 @@ pub const VERIFIERS_MAX: usize = 4;
 pub const VERIFIED_MAX: usize = 1024;
 /// For how long.
 pub const VERIFIED_LIFE: Duration = Duration::from_secs(60);
+/// How long a worker looks for the next message before it sleeps: what a client on another core takes to answer one that
+/// is small, and not more than waking the worker would cost.
+pub const BUSY_POLL: Duration = Duration::from_micros(30);
+/// The most that it can be set to. Nothing that takes longer is helped by it.
+pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
 /// Connections to the monitoring port at a time; the one that has been idle longest goes when one more comes.
 pub const MONITOR_CONNECTIONS_MAX: usize = 128;
 /// Time for a request's head to be there, once it has begun.

@@ -308,6 +308,7 @@ fn the_samples_load_without_warnings() {
         }
     }
     assert_eq!(sample("embedded.conf").options.workers, Some(1));
+    assert!(sample("embedded.conf").options.busy_poll.is_zero());
     assert_eq!(sample("cluster.conf").options.cluster.routes.len(), 2);
     assert_eq!(sample("authentication.conf").options.users.len(), 3);
     assert_eq!(sample("accounts.conf").options.accounts.len(), 3);

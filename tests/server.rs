@@ -17,7 +17,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::connection::Connection;
 use support::http::get_until;
 use support::server::{Process, Server, Start};
-use support::{Program, ScratchDir, midge, say_left_out, wait_for};
+use support::{Program, ScratchDir, midge, say_left_out, start_midge, wait_for};
+
+#[test]
+fn a_message_to_another_worker_arrives_whether_that_polls_or_sleeps() {
+    // As many connections as one worker is given in a row, so that the next one is another's.
+    const TOGETHER: usize = 16;
+    const ROUNDS: usize = 1000;
+    for busy_poll in ["0s", "30us", "1ms"] {
+        let server = start_midge(&format!("workers: 2\nbusy_poll: \"{busy_poll}\""));
+        let mut near: Vec<_> = (0..TOGETHER).map(|_| server.client("")).collect();
+        let mut far = server.client("");
+        near[0].send(b"SUB near 1\r\n");
+        near[0].ping();
+        far.send(b"SUB far 1\r\n");
+        far.ping();
+        for _ in 0..ROUNDS {
+            near[0].send(b"PUB far 0\r\n\r\n");
+            far.expect(b"MSG far 1 0\r\n\r\n");
+            far.send(b"PUB near 0\r\n\r\n");
+            near[0].expect(b"MSG near 1 0\r\n\r\n");
+        }
+    }
+}
 
 /// A test for each server of what both must do.
 macro_rules! both {

@@ -146,6 +146,7 @@ fn listeners(report: &mut Report, name: &str, entry: &Entry, options: &mut Optio
 fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options) -> bool {
     match name {
         "workers" => options.workers = workers(report, entry),
+        "busy_poll" => set(&mut options.busy_poll, busy_poll(report, entry)),
         "memory_limit" => set(&mut options.memory_limit, report.limit(entry)),
         "max_connections" => set(&mut options.max_connections, report.limit(entry)),
         "max_subscriptions" => set(&mut options.max_subscriptions, report.limit(entry)),
@@ -479,6 +480,17 @@ fn positive(report: &mut Report, entry: &Entry, default: Duration) -> Option<Dur
     report
         .duration_or_integer(entry)
         .map(|length| if length.is_zero() { default } else { length })
+}
+
+fn busy_poll(report: &mut Report, entry: &Entry) -> Option<Duration> {
+    let span = report.duration(entry)?;
+    if span > limits::BUSY_POLL_MAX {
+        let [shown, most] = [span, limits::BUSY_POLL_MAX].map(super::duration::shown);
+        let text = format!("busy_poll of {shown} is too long, the limit is {most}");
+        report.error(&entry.at, text);
+        return None;
+    }
+    Some(span)
 }
 
 fn workers(report: &mut Report, entry: &Entry) -> Option<usize> {

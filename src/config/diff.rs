@@ -224,6 +224,9 @@ impl Changes {
             old.address_limits != new.address_limits,
             || "Reloaded: address_limits".into(),
         );
+        self.value("busy_poll", &old.busy_poll, &new.busy_poll, |span| {
+            duration::shown(*span)
+        });
         self.value(
             "memory_limit",
             &old.memory_limit,

@@ -82,6 +82,9 @@ pub struct Options {
     /// How long a password is remembered to be right, so that its hash need not be computed for each connection; zero is
     /// not at all. Not in the reference server.
     pub password_cache: Duration,
+    /// How long a worker looks for the next message before it sleeps, where requests follow each other closely; zero is
+    /// not at all. Not in the reference server.
+    pub busy_poll: Duration,
     /// Time for CONNECT where credentials are needed.
     pub auth_timeout: Duration,
     /// Whether that was set, rather than following from the TLS timeout.
@@ -221,6 +224,7 @@ impl Default for Options {
             write_deadline: limits::WRITE_DEADLINE,
             write_timeout: WriteTimeout::Default,
             password_cache: limits::VERIFIED_LIFE,
+            busy_poll: limits::BUSY_POLL,
             auth_timeout: limits::AUTH_TIMEOUT,
             auth_timeout_is_set: false,
             lame_duck_duration: limits::LAME_DUCK_DURATION,

@@ -5,6 +5,7 @@
 
 pub mod acceptor;
 mod addresses;
+pub mod busy_poll;
 pub mod cluster;
 mod fan_out;
 pub mod interfaces;

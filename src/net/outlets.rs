@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::busy_poll::{Recipient, Recipients};
 use super::cluster::Happening;
 use super::fan_out::Notes;
 use super::mailbox::{Batch, Command, Origin, Settings};
@@ -56,6 +57,8 @@ pub(super) struct Outlets {
     pub(super) origin: Origin,
     /// How long that one should pause, if anything made it.
     pub(super) pause: Option<Duration>,
+    /// Who was last sent something.
+    pub(super) recipients: Recipients,
     /// The time of the turn.
     pub(super) now: Instant,
     /// Whether protocol lines are logged.
@@ -85,6 +88,7 @@ impl Outlets {
                 serial: 0,
             },
             pause: None,
+            recipients: Recipients::default(),
             now: Instant::now(),
         }
     }
@@ -233,6 +237,7 @@ impl Outlets {
             };
             outlet.listed = false;
             if outlet.blocked_since().is_none() {
+                self.recipients.note(Recipient::Connection(conn));
                 self.flush(conn);
             } else if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut)
             {
@@ -303,6 +308,7 @@ impl Outlets {
         for (batch, mailbox) in self.batches.iter_mut().zip(self.shared.mailboxes.iter()) {
             if !batch.is_empty() {
                 mailbox.hand_over(batch);
+                self.recipients.note(Recipient::Worker);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::acceptor::Control;
 use super::addresses::{Addresses, Place};
+use super::busy_poll::Places;
 use super::cluster::Desk;
 use super::mailbox::{Command, Mailbox};
 use super::pulse::Pulse;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub crowd_changed: AtomicBool,
     /// Checks passwords.
     pub verifier: Verifier,
+    /// Who may poll before it sleeps.
+    pub polling: Places,
     /// Bytes that wait to be sent, as of the last turn of each worker; 0 where no limit makes it worth counting.
     pub buffered: AtomicUsize,
 }

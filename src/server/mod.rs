@@ -27,6 +27,7 @@ use crate::id;
 use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
+use crate::net::busy_poll::Places;
 use crate::net::cluster::Desk;
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::monitor::MonitorListeners;
@@ -162,7 +163,9 @@ impl Server {
         let addr = listener.local_addr()?;
         let routes = listen_for_routes(&options)?;
         let descriptors = raise_descriptor_limit();
-        let workers = options.workers.unwrap_or_else(default_workers);
+        let workers = options
+            .workers
+            .unwrap_or_else(|| cores().min(limits::WORKERS_MAX));
         let mailboxes: Vec<_> = (0..workers)
             .map(|_| Mailbox::open())
             .collect::<io::Result<_>>()?;
@@ -185,6 +188,7 @@ impl Server {
             desk: Desk::default(),
             crowd_changed: AtomicBool::new(false),
             verifier: Verifier::default(),
+            polling: Places::on(cores()),
             buffered: AtomicUsize::new(0),
         });
         let mut files = Files::default();
@@ -512,10 +516,9 @@ fn join(
     Ok((addr, name))
 }
 
-fn default_workers() -> usize {
-    thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(limits::WORKERS_MAX)
+/// The cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Raises the limit of open descriptors as far as it goes, and gives it.

@@ -207,6 +207,11 @@ fn limits_have_their_own_zeros_and_negatives() {
         errors("workers: 65"),
         ["c.conf:1:0: workers 65 is too many, the limit is 64"]
     );
+    assert_eq!(options("busy_poll: 0s").busy_poll, Duration::ZERO);
+    assert_eq!(
+        errors("busy_poll: \"2ms\""),
+        ["c.conf:1:0: busy_poll of 2ms is too long, the limit is 1ms"]
+    );
 }
 
 #[test]

@@ -152,6 +152,7 @@ const OTHER: &[(&str, &str)] = &[
     ("server_tags", "a"),
     ("server_metadata", "{a: b}"),
     ("workers", "3"),
+    ("busy_poll", "10us"),
     ("memory_limit", "1mb"),
     ("clock_floor", "2026-01-01T00:00:00Z"),
     ("http", "1"),

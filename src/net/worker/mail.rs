@@ -16,6 +16,7 @@ impl Worker {
             let mut mail = mem::take(&mut self.mail);
             self.shared.mailboxes[mailbox].take(&mut mail);
             for batch in mail.batches.drain(..) {
+                self.work.bytes += batch.weight();
                 self.work_off(&batch);
                 self.shared.mailboxes[mailbox].give_back(batch);
             }
@@ -115,6 +116,7 @@ impl Worker {
     fn go_over(&mut self, settings: Arc<Settings>, inform: bool) {
         self.engine.set_broker(Arc::clone(&settings.broker));
         self.outlets.settings = Arc::clone(&settings);
+        self.busy_poll.set_limit(settings.options.busy_poll);
         let old = mem::replace(&mut self.settings, settings);
         self.renew_info();
         if !Arc::ptr_eq(&old.auth, &self.settings.auth) {

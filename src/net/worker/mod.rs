@@ -1,11 +1,14 @@
 //! One worker: a thread, a poll loop, and the connections it owns.
 //!
 //! ```text
-//! turn:  sleep ▶ mail ▶ read and feed those that are ready, one read each ▶ hand over, write ▶ close ▶ timers
+//! turn:  wait ▶ mail ▶ read and feed those that are ready, one read each ▶ hand over, write ▶ close ▶ timers
 //! ```
 //!
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
 //! read than one buffer takes its turn again behind the others.
+//!
+//! A wait is a sleep that an event, the mailbox or the next deadline ends; where sleep has proved too short to pay, the
+//! worker [polls](super::busy_poll) for a moment before it.
 
 mod events;
 mod handshake;
@@ -19,7 +22,9 @@ mod turn;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::mem;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -27,7 +32,8 @@ use slab::Slab;
 
 use self::handshake::Phase;
 use super::addresses::Place;
-use super::mailbox::{Mail, Origin, Settings, WAKE};
+use super::busy_poll::{BusyPoll, Found, Recipient, Work};
+use super::mailbox::{Mail, Mailbox, Origin, Settings, WAKE};
 use super::outlets::Outlets;
 use super::shared::Shared;
 use super::timers::Timers;
@@ -122,6 +128,10 @@ pub struct Worker {
     handshakes: TlsHandshakes,
     /// Events that were reported.
     events: u64,
+    /// Whether to poll before sleeping.
+    busy_poll: BusyPoll,
+    /// What the turn at hand has worked off.
+    work: Work,
 }
 
 impl Worker {
@@ -138,6 +148,7 @@ impl Worker {
         if settings.options.disable_sublist_cache {
             engine.remember_no_matches();
         }
+        let busy_poll = BusyPoll::new(settings.options.busy_poll);
         Worker {
             index,
             poll,
@@ -168,6 +179,8 @@ impl Worker {
             turn_began: None,
             handshakes: TlsHandshakes::default(),
             events: 0,
+            busy_poll,
+            work: Work::default(),
         }
     }
 
@@ -179,13 +192,14 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            let now = self.sleep(&mut events);
+            let now = self.wait(&mut events);
             self.turn_began = Some(now);
             self.outlets.start_turn(now);
             self.handshakes_left = limits::HANDSHAKES_PER_TURN;
             self.take_mail();
             for event in &events {
                 if event.token() != WAKE {
+                    self.work.events += 1;
                     let closed = event.is_read_closed() || event.is_error();
                     self.on_event(
                         slot(event.token().0),
@@ -209,7 +223,16 @@ impl Worker {
     }
 
     /// Ends a turn, waits for something to do, and gives the time when the next turn begins.
-    fn sleep(&mut self, events: &mut Events) -> Instant {
+    fn wait(&mut self, events: &mut Events) -> Instant {
+        let work = mem::take(&mut self.work);
+        self.outlets.recipients.end_turn();
+        if !self.ready.is_empty() || !self.surveys.is_empty() {
+            self.take_events(events, Some(Duration::ZERO));
+            let now = Instant::now();
+            // As there was no wait, one turn lasts until the next.
+            self.end_turn(now);
+            return now;
+        }
         let wake_at = [
             self.timers.next(),
             self.trim_at,
@@ -219,24 +242,84 @@ impl Worker {
         .into_iter()
         .flatten()
         .min();
-        let mailbox = &self.shared.mailboxes[usize::from(self.index)];
-        let has_work = !self.ready.is_empty() || !self.surveys.is_empty();
-        let timeout = if has_work || !mailbox.fall_asleep() {
-            Some(Duration::ZERO)
-        } else {
+        let began = Instant::now();
+        self.end_turn(began);
+        let span = self.busy_poll.span(work);
+        if let Some(span) = span.filter(|_| self.shared.polling.enter()) {
+            return self.poll_busily(events, began, span, wake_at);
+        }
+        let now = self.sleep(events, began, wake_at);
+        if work.is_light() {
+            let (waited, found) = (now.saturating_duration_since(began), self.found(events));
+            self.busy_poll.slept(waited, found);
+        }
+        now
+    }
+
+    /// Looks for something to do for `span`, and sleeps if nothing has come by then.
+    fn poll_busily(
+        &mut self,
+        events: &mut Events,
+        began: Instant,
+        span: Duration,
+        wake_at: Option<Instant>,
+    ) -> Instant {
+        let until = wake_at.map_or(began + span, |at| at.min(began + span));
+        let (found, now) = loop {
+            // Before the first look too: whoever is to answer may be waiting for this core.
+            thread::yield_now();
+            self.take_events(events, Some(Duration::ZERO));
+            let found = self.found(events);
             let now = Instant::now();
-            self.end_turn(now);
-            wake_at.map(|at| at.saturating_duration_since(now))
+            if found != Found::Nothing || now >= until {
+                break (found, now);
+            }
         };
+        self.shared.polling.leave();
+        self.busy_poll
+            .polled(now.saturating_duration_since(began), found);
+        if found == Found::Nothing {
+            return self.sleep(events, now, wake_at);
+        }
+        now
+    }
+
+    fn sleep(&mut self, events: &mut Events, now: Instant, wake_at: Option<Instant>) -> Instant {
+        let timeout = if self.mailbox().fall_asleep() {
+            wake_at.map(|at| at.saturating_duration_since(now))
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.take_events(events, timeout);
+        self.mailbox().wake_up();
+        Instant::now()
+    }
+
+    fn take_events(&mut self, events: &mut Events, timeout: Option<Duration>) {
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => panic!("cannot poll: {error}"),
             _ => {}
         }
-        self.shared.mailboxes[usize::from(self.index)].wake_up();
-        let now = Instant::now();
-        // If there was no sleep, one turn lasts until the next.
-        self.end_turn(now);
-        now
+    }
+
+    /// What has ended a wait, for what it tells of the next.
+    fn found(&self, events: &Events) -> Found {
+        let is_filled = self.mailbox().is_filled();
+        let mail = is_filled.then_some(Recipient::Worker);
+        let sockets = events.iter().filter(|event| event.token() != WAKE);
+        let sockets = sockets.map(|event| Recipient::Connection(slot(event.token().0)));
+        let recipients = &self.outlets.recipients;
+        if sockets.chain(mail).any(|sender| recipients.has(sender)) {
+            Found::Answer
+        } else if is_filled || !events.is_empty() {
+            Found::Other
+        } else {
+            Found::Nothing
+        }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[usize::from(self.index)]
     }
 
     fn end_turn(&mut self, now: Instant) {

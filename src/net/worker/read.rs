@@ -94,6 +94,7 @@ impl Worker {
             Ok(Inflow::End) => self.begin_closing(conn, CloseReason::ClientClosed),
             Ok(Inflow::Bytes { len, more }) => {
                 let (wants_write, fed) = (outlet.transport.wants_write(), start + len);
+                self.work.bytes += len;
                 connection.readable = more || connection.hung_up;
                 let readable = connection.readable;
                 if len > 0 {
@@ -130,6 +131,7 @@ impl Worker {
         let (transport, kept) = (&mut outlet.transport, &mut connection.kept);
         let result = transport.read_long(kept, missing, &mut buffer);
         self.read_buffer = buffer;
+        self.work.bytes += connection.kept.len() - before;
         match result {
             _ if connection.kept.len() - before >= missing => {
                 let bytes = mem::take(&mut connection.kept);
