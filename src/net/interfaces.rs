@@ -3,9 +3,10 @@
 //! Read from the tables that Linux shows below `/proc`, which needs neither privileges nor unsafe code. Where they are not
 //! there, nothing is known.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::order;
 
 /// What a listener at `bound` can be reached at: itself, or every address of the machine where it stands for all of
 /// them; IPv6 ones only if it is an IPv6 listener.
@@ -15,27 +16,32 @@ pub fn reachable(bound: IpAddr) -> Vec<IpAddr> {
         return vec![bound];
     }
     let table = |path| fs::read_to_string(path).unwrap_or_default();
-    let v4 = ipv4(&table("/proc/net/fib_trie"));
-    let mut found: Vec<IpAddr> = v4.into_iter().map(IpAddr::from).collect();
+    let mut found = ipv4(&table("/proc/net/fib_trie"));
     if bound.is_ipv6() {
-        let v6 = ipv6(&table("/proc/net/if_inet6"));
-        found.extend(v6.into_iter().map(IpAddr::from));
+        found.extend(ipv6(&table("/proc/net/if_inet6")));
     }
     if found.is_empty() {
         found.push(bound);
     }
-    found
+    each_once(found)
+}
+
+/// In their order, the IPv4 ones first: the routes have an address in several places.
+fn each_once(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    order::sort(&mut addresses);
+    addresses.dedup();
+    addresses
 }
 
 /// The addresses that routes deliver to the machine itself: an address, and below it `/32 host LOCAL`.
-fn ipv4(fib_trie: &str) -> BTreeSet<Ipv4Addr> {
-    let mut found = BTreeSet::new();
+fn ipv4(fib_trie: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
     let mut last: Option<Ipv4Addr> = None;
     for line in fib_trie.lines().map(str::trim) {
         if let Some(text) = line.strip_prefix("|-- ") {
             last = text.parse().ok();
         } else if line == "/32 host LOCAL" {
-            found.extend(last);
+            found.extend(last.map(IpAddr::from));
         }
     }
     found
@@ -43,13 +49,13 @@ fn ipv4(fib_trie: &str) -> BTreeSet<Ipv4Addr> {
 
 /// The addresses of the interfaces, but for those that mean something on one link only: 32 digits, and the scope as the
 /// fourth word.
-fn ipv6(if_inet6: &str) -> BTreeSet<Ipv6Addr> {
+fn ipv6(if_inet6: &str) -> Vec<IpAddr> {
     const LINK: &str = "20";
     let addr = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let (digits, scope) = (words.next()?, words.nth(2)?);
         let bits = u128::from_str_radix(digits, 16).ok()?;
-        (scope != LINK).then(|| Ipv6Addr::from_bits(bits))
+        (scope != LINK).then(|| Ipv6Addr::from_bits(bits).into())
     };
     if_inet6.lines().filter_map(addr).collect()
 }
@@ -84,11 +90,9 @@ fe8000000000000000fc00fffe000001 04 40 20 80     eth0
 
     #[test]
     fn the_tables_of_the_system_are_understood() {
-        let shown = |addrs: Vec<String>| addrs.join(" ");
-        let v4 = ipv4(FIB_TRIE).iter().map(ToString::to_string).collect();
-        assert_eq!(shown(v4), "127.0.0.1 192.0.2.7");
-        let v6 = ipv6(IF_INET6).iter().map(ToString::to_string).collect();
-        assert_eq!(shown(v6), "::1 2001:db8::2");
+        let found = [ipv6(IF_INET6), ipv4(FIB_TRIE)].concat();
+        let shown: Vec<String> = each_once(found).iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "192.0.2.7", "::1", "2001:db8::2"]);
         for nonsense in ["", "|--", "|-- x\n/32 host LOCAL", "1 2 3 4\nxyz 1 2 3"] {
             let found = ipv6(nonsense);
             assert!(ipv4(nonsense).is_empty() && found.len() <= 1, "{nonsense}");
