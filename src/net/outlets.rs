@@ -232,17 +232,15 @@ impl Outlets {
         self.produced = 0;
         let mut listed = std::mem::take(&mut self.listed);
         for conn in listed.drain(..) {
-            let Some(outlet) = self.get(conn) else {
-                continue;
-            };
+            let outlet = self.slots.get_mut(conn as usize).and_then(Option::as_mut);
+            let Some(outlet) = outlet else { continue };
             outlet.listed = false;
-            if outlet.blocked_since().is_none() {
-                self.recipients.note(Recipient::Connection(conn));
-                self.flush(conn);
-            } else if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut)
-            {
+            if outlet.blocked_since().is_some() {
                 outlet.settle(&mut self.pool);
+                continue;
             }
+            self.recipients.note(Recipient::Connection(conn));
+            self.flush(conn);
         }
         self.listed = listed;
         // Nobody has notes any more: all were listed.
@@ -261,6 +259,8 @@ impl Outlets {
     #[inline(never)]
     fn keep_anew(&mut self, message: &Message<'_>) -> Option<u32> {
         if message.line().len() >= limits::SHARE_BYTES_MIN || self.tracing {
+            // Nor need it be asked again.
+            message.set_spread(Spread::Few);
             return None;
         }
         let is_limited = self.settings.options.memory_limit.is_some();
