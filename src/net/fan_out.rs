@@ -130,12 +130,13 @@ impl FanOut {
         self.emptied
     }
 
-    /// Whether what it has should be written before more is added, where so many bytes wait for so many outlets.
-    pub(super) fn is_full(&self, bytes: usize, outlets: usize) -> bool {
+    /// Whether what it has should be written before more is added, where so many bytes wait for so many outlets, and none
+    /// may have more than `most`.
+    pub(super) fn is_full(&self, bytes: usize, outlets: usize, most: usize) -> bool {
         let each = limits::TURN_BYTES_MAX / outlets.max(1);
         let each = each.clamp(limits::WRITE_BYTES, limits::FAN_OUT_WRITE_BYTES);
         bytes >= outlets.saturating_mul(each)
-            || self.lines.len() >= limits::FAN_OUT_BYTES_MAX
+            || self.lines.len() >= limits::FAN_OUT_BYTES_MAX.min(most)
             || self.earlier.len() >= limits::FAN_OUT_RUNS_MAX
     }
 
@@ -307,6 +308,19 @@ mod tests {
         let wanted = "MSG a 7 3\r\none\r\nMSG a 7 0\r\n\r\nMSG a 123 0\r\n\r\n";
         let traffic = Traffic { msgs: 3, bytes: 3 };
         assert_eq!(take(&mut fan_out, &notes), (wanted.into(), traffic));
+    }
+
+    #[test]
+    fn it_is_full_before_an_outlet_would_get_too_much() {
+        let mut fan_out = FanOut::default();
+        for _ in 0..10 {
+            assert!(!fan_out.is_full(0, 1, 1000));
+            keep(&mut fan_out, "a", "", &"x".repeat(100));
+        }
+        assert!(fan_out.is_full(0, 1, 1000));
+        // Where all may have more, it depends on what they get together.
+        assert!(!fan_out.is_full(1_000_000, 100, usize::MAX));
+        assert!(fan_out.is_full(10_000_000, 100, usize::MAX));
     }
 
     #[test]

@@ -264,7 +264,8 @@ impl Outlets {
             return None;
         }
         let is_limited = self.settings.options.memory_limit.is_some();
-        if self.pool.fan_out.is_full(self.produced, self.listed.len())
+        let (fan_out, outlets) = (&self.pool.fan_out, self.listed.len());
+        if fan_out.is_full(self.produced, outlets, self.unseen_max())
             || (is_limited && self.produced > self.turn_bytes())
         {
             self.flush_all();
@@ -385,6 +386,13 @@ impl Outlets {
             None => limits::TURN_BYTES_MAX,
         };
         worthwhile.min(most)
+    }
+
+    /// Bytes that may be on their way to a connection before its queue shows them: noted, in a batch, in a mailbox. All of
+    /// them must fit between where its producers pause and where it is closed, a quarter of `max_pending`.
+    #[inline]
+    fn unseen_max(&self) -> usize {
+        self.settings.options.max_pending / 32
     }
 
     /// Pending bytes above which producers pause.
@@ -519,18 +527,19 @@ impl Sink for Outlets {
 
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
         let at = usize::from(worker);
+        let unseen_max = self.unseen_max();
         let (Some(batch), Some(mailbox)) =
             (self.batches.get_mut(at), self.shared.mailboxes.get(at))
         else {
             return Delivery::Refused;
         };
         batch.push(self.origin, letter);
-        let behind = mailbox.backlog() > limits::MAILBOX_BYTES_MAX;
+        let behind = mailbox.backlog() > limits::MAILBOX_BYTES_MAX.min(unseen_max);
         if behind && self.origin.worker == self.worker {
             batch.push_waiting(self.origin);
             self.pause = self.pause.max(Some(limits::STALL_PAUSE));
         }
-        if batch.weight() > limits::BATCH_BYTES_MAX {
+        if batch.weight() > limits::BATCH_BYTES_MAX.min(unseen_max) {
             mailbox.hand_over(batch);
         }
         if behind {
