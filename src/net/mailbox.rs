@@ -585,28 +585,17 @@ mod tests {
                 },
             },
         );
-        batch.push(
-            FROM,
-            &Letter {
-                account: 4,
-                hops: 0,
-                echo: false,
-                message: &small,
-                to: To::Each(&subs[2..]),
-            },
-        );
+        let last = Letter {
+            account: 4,
+            hops: 0,
+            echo: false,
+            message: &small,
+            to: To::Each(&subs[2..]),
+        };
+        batch.push(FROM, &last);
         // The same addressees once more take no room.
         let weight = batch.weight();
-        batch.push(
-            FROM,
-            &Letter {
-                account: 4,
-                hops: 0,
-                echo: false,
-                message: &small,
-                to: To::Each(&subs[2..]),
-            },
-        );
+        batch.push(FROM, &last);
         assert_eq!(batch.weight(), weight + small.line().len());
         let mut seen = Vec::new();
         batch.for_each(|from, letter| {
