@@ -257,12 +257,13 @@ mod tests {
         let pid = child.id().to_string();
         let unknown = send_signal("foo", Some(&pid)).unwrap_err();
         assert_eq!(unknown.to_string(), "unknown signal \"foo\"");
-        send_signal("quit", Some(&pid)).unwrap();
-        assert_eq!(child.wait().unwrap().signal(), Some(2));
-        let dead = send_signal("quit", Some(&pid)).unwrap_err();
+        // Not "quit": a shell starts what is in its background deaf to that, and the child inherits it.
+        send_signal("reopen", Some(&pid)).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(10));
+        let dead = send_signal("reopen", Some(&pid)).unwrap_err();
         assert_eq!(
             dead.to_string(),
-            format!("signal \"quit\" {pid}: no such process")
+            format!("signal \"reopen\" {pid}: no such process")
         );
     }
 }
