@@ -1,0 +1,124 @@
+"""Prints the order file: the functions that a server runs to start, and to pass its first messages.
+
+    cargo build --release && python3 benches/order.py target/release/midge > src/startup.order
+
+`build.rs` has the linker lay these side by side, as memory is mapped 64 KiB at a time. It needs valgrind. A line is a
+pattern for names in the symbol table, without the hashes that change with each build; plain paths fit the names that any
+compiler gives, legacy or v0. A function that is missing there costs up to 64 KiB of resident memory, and nothing else.
+Make the file again when the row "resident at start" of the benchmark grows.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+DEADLINE_SECONDS = 120
+
+
+def wait_for(look):
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not (found := look()):
+        if time.monotonic() > end:
+            sys.exit("order.py: the server did not get ready in time")
+        time.sleep(0.05)
+    return found
+
+
+def pass_messages(port):
+    """Says and hears what plain clients do."""
+    reader, writer = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
+    for client, lines in ((reader, b"SUB first.* 1\r\n"), (writer, b"PUB first.message 5\r\nhello\r\n")):
+        client.settimeout(DEADLINE_SECONDS)
+        client.sendall(b'CONNECT {"verbose":false}\r\n' + lines + b"PING\r\n")
+        heard = b""
+        while b"PONG\r\n" not in heard:
+            heard += client.recv(4096)
+    while b"hello\r\n" not in heard:
+        heard += reader.recv(4096)
+
+
+def functions_run(program, options, use):
+    """The names of the program's own functions that ran, as the symbol table has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder, "out")
+        command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", program]
+        command += ["-a", "127.0.0.1", "-p", "0", "--ports_file_dir", folder, *options]
+        # The program starts itself anew with other settings of the heap, but for a program that has this.
+        env = dict(os.environ, MIDGE_HEAP="1")
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        server = subprocess.Popen(command, cwd=folder, env=env, **quiet)
+        try:
+            ports = wait_for(lambda: next(pathlib.Path(folder).glob("*.ports"), None))
+            port = wait_for(lambda: re.search(r"127\.0\.0\.1:(\d+)", ports.read_text()))[1]
+            if use:
+                use(int(port))
+            subprocess.run(["callgrind_control", "-d", str(server.pid)], check=True, **quiet)
+            dump = wait_for(lambda: next(pathlib.Path(folder).glob("out.1"), None))
+            wait_for(lambda: "totals:" in dump.read_text())
+        finally:
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+        return names_of(dump.read_text(), program)
+
+
+def names_of(profile, program):
+    """Functions in a profile; names are spelt out where they come first and numbers from then on."""
+    objects, functions, found = {}, {}, set()
+    inside = False
+    for kind, number, name in re.findall(r"^(c?ob|c?fn)=\((\d+)\)(?: (.*))?$", profile, re.MULTILINE):
+        table = objects if kind.endswith("ob") else functions
+        if name:
+            table[number] = name
+        if kind == "ob":
+            inside = os.path.basename(objects[number]) == os.path.basename(program)
+        if kind == "fn" and inside:
+            found.add(re.sub(r"'\d+$", "", functions[number]))
+    return found
+
+
+def pattern(name):
+    """What to look for in a symbol table, or nothing for names that are not Rust's."""
+    if legacy := re.fullmatch(r"_ZN(.*)17h[0-9a-f]{16}E(\..*)?", name):
+        path = legacy[1]
+        return f"*{path}17h*" if "$" in path else f"*{path}*"
+    if not name.startswith("_R"):
+        return "main" if name == "main" else None
+    # A v0 name: its identifiers, but not who had it compiled, in runs of what stands together.
+    crate = re.search(r"Cs[0-9A-Za-z]+_(\d+)(\w+)$", name)
+    if crate and len(crate[2]) == int(crate[1]):
+        name = name[: crate.start()]
+    runs, at = [""], 2
+    while at < len(name):
+        if length := re.match(r"([1-9]\d*)_?", name[at:]):
+            start, at = at, at + len(length[0]) + int(length[1])
+            runs[-1] += name[start:at]
+            continue
+        # Disambiguators and references back, which may have digits; or one letter of the grammar.
+        other = re.match(r"(?:Cs|B|s)[0-9A-Za-z]*_|.", name[at:])
+        at += len(other[0])
+        runs += [""] if runs[-1] else []
+    runs = [run for run in runs if run]
+    return f"*{'*'.join(runs)}*" if runs else None
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    program = os.path.abspath(sys.argv[1])
+    embedded = pathlib.Path(__file__).parents[1] / "configs/embedded.conf"
+    with_file = ["-c", str(embedded), "-l", "log"]
+    printed = set()
+    # What is only used later, or only by some, comes behind what every start needs.
+    for options, use in (([], None), (with_file, None), ([], pass_messages)):
+        patterns = {pattern(name) for name in functions_run(program, options, use)} - {None}
+        print("\n".join(sorted(patterns - printed)))
+        printed |= patterns
+
+
+main()
