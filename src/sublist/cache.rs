@@ -1,7 +1,8 @@
 //! The matches that a worker needed last.
 //!
 //! A fixed number of places, two candidates for each subject; what is found is written into the buffers of what it
-//! replaces, so that a working set larger than the cache costs walks but no allocations.
+//! replaces, so that a working set larger than the cache costs walks but no allocations. One that is much larger is told by
+//! the places that are never found again: it costs the walks alone, and leaves the cache as it is.
 
 use std::sync::RwLock;
 
@@ -12,6 +13,13 @@ use super::trie::{Sublist, Walk};
 
 /// Places; a power of two.
 const PLACES: usize = 1024;
+/// The place behind them, for a subject that gets none of them.
+const SPARE: usize = PLACES;
+/// Places that were looked for in a row and not found, from which on far more subjects are in use than there are places.
+/// To give each of them one is then a waste: it would be another's before it is asked for again.
+const STRAIN_MAX: usize = 4 * PLACES;
+/// From then on one in so many gets a place, to notice when that has changed.
+const SAMPLE: usize = 16;
 
 /// One worker's cache, over the subjects of all accounts.
 #[derive(Debug, Default)]
@@ -22,6 +30,8 @@ pub struct Cache {
     walk: Walk,
     /// Lookups that needed a walk.
     walks: u64,
+    /// Places looked for since one was found.
+    strain: usize,
     /// Nothing is good for a second lookup.
     forgets: bool,
 }
@@ -142,9 +152,13 @@ impl Cache {
     #[inline(never)]
     fn place(&mut self, account: u32, subject: &[u8]) -> usize {
         if self.entries.is_empty() {
-            self.entries.resize_with(PLACES, Entry::default);
+            self.entries.resize_with(SPARE + 1, Entry::default);
         }
         let hash = subject_hash(subject);
+        self.strain = self.strain.wrapping_add(1);
+        if self.strain > STRAIN_MAX && self.strain % SAMPLE != 0 {
+            return self.take(SPARE, account, subject, hash);
+        }
         let [low, high, .., spare, _] = hash.to_le_bytes();
         let first = usize::from(u16::from_le_bytes([low, high])) % PLACES;
         let candidates = [first, first ^ 1];
@@ -152,10 +166,15 @@ impl Cache {
             .iter()
             .find(|&&at| self.entries[at].is_for(account, subject))
         {
+            self.strain = 0;
             return at;
         }
         // Which of the two to replace: a bit of the hash that nothing else uses will do.
-        let at = candidates[usize::from(spare & 1)];
+        self.take(candidates[usize::from(spare & 1)], account, subject, hash)
+    }
+
+    /// Makes a place the subject's.
+    fn take(&mut self, at: usize, account: u32, subject: &[u8], hash: u64) -> usize {
         let entry = &mut self.entries[at];
         entry.account = account;
         entry.place = Place::of(subject, hash);
@@ -236,12 +255,20 @@ mod tests {
 
     #[test]
     fn the_cache_never_differs_from_a_walk() {
+        let walks = walks_of(1200);
+        assert!((500..19_500).contains(&walks), "{walks}");
+        // Far more subjects than places.
+        assert!(walks_of(1_000_000) > 19_500);
+    }
+
+    /// Compares lookups of so many subjects with walks, while subscriptions come and go; how many the cache needed.
+    fn walks_of(subjects: usize) -> u64 {
         let (trie, generations) = (RwLock::new(Sublist::default()), Generations::default());
         let mut cache = Cache::default();
         let mut rng = Rng::seeded(3);
         let mut standing = Vec::new();
         for round in 0..20_000_u32 {
-            let number = rng.below(1200);
+            let number = rng.below(subjects);
             if rng.below(8) == 0 {
                 let pattern = match rng.below(20) {
                     0 => b"*.x".to_vec(),
@@ -272,7 +299,30 @@ mod tests {
                 walked.plain
             );
         }
-        assert!((500..19_500).contains(&cache.walks), "{}", cache.walks);
+        cache.walks
+    }
+
+    #[test]
+    fn few_subjects_are_kept_again_after_very_many() {
+        let (trie, generations) = (RwLock::new(Sublist::default()), Generations::default());
+        let mut cache = Cache::default();
+        let mut find = |number: usize| {
+            let subject = format!("s.{number}").into_bytes();
+            assert!(cache.find(0, &subject, &trie, &generations).is_empty());
+            cache.walks
+        };
+        for number in 0..3 * STRAIN_MAX {
+            find(number);
+        }
+        for few in [2, 3, 7, 16] {
+            let mut walks = 0;
+            for number in 0..(2 * SAMPLE * few) {
+                walks = find(number % few);
+            }
+            for number in 0..few {
+                assert_eq!(find(number), walks, "{few} subjects");
+            }
+        }
     }
 
     #[test]
