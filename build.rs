@@ -34,9 +34,9 @@ INSERT AFTER .rodata;
 /// Functions that a start runs, a pattern for their names on each line. `benches/order.py` makes it.
 const STARTUP: &str = include_str!("src/startup.order");
 
-/// Object files that a start runs something of, whose functions have no sections of their own: the hash of the
+/// Object files that a start runs something of, whose functions have no sections of their own: the entry, the hash of the
 /// configuration, and the question what the processor can do.
-const STARTUP_FILES: [&str; 2] = ["*sha256-*", "*cpu_intel*"];
+const STARTUP_FILES: [&str; 3] = ["*crt1.o", "*sha256-*", "*cpu_intel*"];
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
@@ -66,7 +66,7 @@ fn startup_first() -> String {
     let files = STARTUP_FILES.map(|file| format!("    {file}(.text .text.*)\n"));
     let functions = STARTUP.lines().map(|line| format!("    *(.text.{line})\n"));
     let sections: String = files.into_iter().chain(functions).collect();
-    format!("SECTIONS\n{{\n  .text.start :\n  {{\n{sections}  }}\n}}\nINSERT BEFORE .text;\n")
+    format!("SECTIONS\n{{\n  .text :\n  {{\n{sections}  }}\n}}\nINSERT AFTER .init;\n")
 }
 
 /// Whether this is for a Linux binary of the release profile, linked as usual: another linker that somebody has chosen may

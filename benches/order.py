@@ -13,12 +13,17 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 DEADLINE_SECONDS = 120
+# A server gives memory back a second after the last client has left.
+REST_SECONDS = 5
+# Clients at once: from 32 on, the subscribers of a subject are looked up in an index.
+CROWD = 50
 
 
 def wait_for(look):
@@ -30,21 +35,35 @@ def wait_for(look):
     return found
 
 
-def pass_messages(port):
-    """Says and hears what plain clients do."""
-    reader, writer = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
-    for client, lines in ((reader, b"SUB first.* 1\r\n"), (writer, b"PUB first.message 5\r\nhello\r\n")):
-        client.settimeout(DEADLINE_SECONDS)
-        client.sendall(b'CONNECT {"verbose":false}\r\n' + lines + b"PING\r\n")
-        heard = b""
-        while b"PONG\r\n" not in heard:
-            heard += client.recv(4096)
-    while b"hello\r\n" not in heard:
-        heard += reader.recv(4096)
+def serve_clients(port):
+    """Does what plain clients do, until all have left and what they took has been given back."""
+    subscriptions = b"SUB first.* 1\r\nSUB > 2\r\nSUB first.message group 3\r\nSUB _INBOX.a 4\r\n"
+    messages = b"PUB first.message _INBOX.a 5\r\nhello\r\nHPUB first.message 12 17\r\nNATS/1.0\r\n\r\nhello\r\n"
+    steps = [
+        b'CONNECT {"verbose":false,"headers":true}\r\n',
+        messages,
+        subscriptions,
+        messages * 100,
+        b"UNSUB 1\r\nUNSUB 2 2\r\n",
+        messages,
+        b"UNSUB 4\r\n",
+    ]
+    clients = [socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) for _ in range(CROWD)]
+    for step in steps:
+        for client in clients:
+            client.sendall(step + b"PING\r\n")
+            heard = b""
+            while b"PONG\r\n" not in heard:
+                heard = heard[-8:] + client.recv(65536)
+    for index, client in enumerate(clients):
+        # Half of them end their connection as they should, the other half reset it.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", index % 2, 0))
+        client.close()
+    time.sleep(REST_SECONDS)
 
 
 def functions_run(program, options, use):
-    """The names of the program's own functions that ran, as the symbol table has them."""
+    """The names of the functions that ran, as symbol tables have them."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "out")
         command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", program]
@@ -64,27 +83,18 @@ def functions_run(program, options, use):
         finally:
             server.send_signal(signal.SIGKILL)
             server.wait()
-        return names_of(dump.read_text(), program)
+        return names_of(dump.read_text())
 
 
-def names_of(profile, program):
-    """Functions in a profile; names are spelt out where they come first and numbers from then on."""
-    objects, functions, found = {}, {}, set()
-    inside = False
-    for kind, number, name in re.findall(r"^(c?ob|c?fn)=\((\d+)\)(?: (.*))?$", profile, re.MULTILINE):
-        table = objects if kind.endswith("ob") else functions
-        if name:
-            table[number] = name
-        if kind == "ob":
-            inside = os.path.basename(objects[number]) == os.path.basename(program)
-        if kind == "fn" and inside:
-            found.add(re.sub(r"'\d+$", "", functions[number]))
-    return found
+def names_of(profile):
+    """Functions in a profile; names are spelt out where they come first."""
+    return {re.sub(r"'\d+$", "", name) for name in re.findall(r"^c?fn=\(\d+\) (.*)$", profile, re.MULTILINE)}
 
 
 def pattern(name):
-    """What to look for in a symbol table, or nothing for names that are not Rust's."""
-    if legacy := re.fullmatch(r"_ZN(.*)17h[0-9a-f]{16}E(\..*)?", name):
+    """What to look for in a symbol table, or nothing for names that are not Rust's, as those of the C library."""
+    name = re.sub(r"\.(llvm\.)?\d+$", "", name)
+    if legacy := re.fullmatch(r"_ZN(.*)17h[0-9a-f]{16}E", name):
         path = legacy[1]
         return f"*{path}17h*" if "$" in path else f"*{path}*"
     if not name.startswith("_R"):
@@ -112,12 +122,16 @@ def main():
         sys.exit(__doc__)
     program = os.path.abspath(sys.argv[1])
     embedded = pathlib.Path(__file__).parents[1] / "configs/embedded.conf"
-    with_file = ["-c", str(embedded), "-l", "log"]
-    printed = set()
-    # What is only used later, or only by some, comes behind what every start needs.
-    for options, use in (([], None), (with_file, None), ([], pass_messages)):
-        patterns = {pattern(name) for name in functions_run(program, options, use)} - {None}
-        print("\n".join(sorted(patterns - printed)))
+    runs = [
+        # What every server needs.
+        functions_run(program, [], None) | functions_run(program, [], serve_clients),
+        # What comes behind it: a file is read once.
+        functions_run(program, ["-c", str(embedded), "-l", "log"], None),
+    ]
+    printed = {None}
+    for functions in runs:
+        patterns = set(map(pattern, functions)) - printed
+        print("\n".join(sorted(patterns)))
         printed |= patterns
 
 
