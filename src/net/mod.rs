@@ -14,6 +14,7 @@ pub mod monitor;
 mod outlet;
 mod outlets;
 pub mod pulse;
+mod read_size;
 pub mod shared;
 mod timers;
 pub mod tls;

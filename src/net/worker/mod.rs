@@ -35,6 +35,7 @@ use super::addresses::Place;
 use super::busy_poll::{BusyPoll, Found, Recipient, Work};
 use super::mailbox::{Mail, Mailbox, Origin, Settings, WAKE};
 use super::outlets::Outlets;
+use super::read_size::ReadSize;
 use super::shared::Shared;
 use super::timers::Timers;
 use crate::engine::{Engine, Peer};
@@ -103,6 +104,7 @@ pub struct Worker {
     /// Connections to serve in this turn or the next.
     ready: Vec<u32>,
     read_buffer: Vec<u8>,
+    read_size: ReadSize,
     mail: Mail,
     /// Steps of handshakes that this turn may still do.
     handshakes_left: usize,
@@ -165,6 +167,7 @@ impl Worker {
             rng: Rng::seeded(!seed),
             ready: Vec::new(),
             read_buffer: Vec::new(),
+            read_size: ReadSize::default(),
             mail: Mail::default(),
             handshakes_left: 0,
             report_rate_at: None,
@@ -324,7 +327,9 @@ impl Worker {
 
     fn end_turn(&mut self, now: Instant) {
         if let Some(began) = self.turn_began.take() {
-            self.turns.add(now.saturating_duration_since(began));
+            let time = now.saturating_duration_since(began);
+            self.turns.add(time);
+            self.read_size.end_turn(time);
         }
     }
 

@@ -65,10 +65,11 @@ impl Worker {
         // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
         let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
-        heap::resize(&mut buffer, kept + limits::READ_BYTES);
+        heap::resize(&mut buffer, kept + self.read_size.bytes());
         self.read_small(conn, &mut buffer);
-        buffer.truncate(2 * limits::READ_BYTES);
-        buffer.shrink_to(2 * limits::READ_BYTES);
+        let usual = limits::READ_BYTES + self.read_size.bytes();
+        buffer.truncate(usual);
+        buffer.shrink_to(usual);
         self.read_buffer = buffer;
     }
 
@@ -85,16 +86,20 @@ impl Worker {
             return;
         };
         front.copy_from_slice(&connection.kept);
-        let most = if connection.peer.is_stranger(&self.settings.auth) {
+        let is_stranger = connection.peer.is_stranger(&self.settings.auth);
+        let most = if is_stranger {
             limits::UNAUTHENTICATED_READ_BYTES
         } else {
-            limits::READ_BYTES
+            self.read_size.bytes()
         };
         match outlet.transport.read(back, most) {
             Ok(Inflow::End) => self.begin_closing(conn, CloseReason::ClientClosed),
             Ok(Inflow::Bytes { len, more }) => {
                 let (wants_write, fed) = (outlet.transport.wants_write(), start + len);
                 self.work.bytes += len;
+                if more && !is_stranger {
+                    self.read_size.fell_short();
+                }
                 connection.readable = more || connection.hung_up;
                 let readable = connection.readable;
                 if len > 0 {

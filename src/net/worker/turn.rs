@@ -10,6 +10,7 @@ use crate::heap;
 use crate::limits;
 use crate::log::debug;
 use crate::net::mailbox::Mail;
+use crate::net::read_size::ReadSize;
 use crate::net::timers::{Deadline, Purpose};
 use crate::session::{Beat, CloseReason};
 
@@ -124,6 +125,7 @@ impl Worker {
     /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
     pub(super) fn trim(&mut self) {
         self.read_buffer = Vec::new();
+        self.read_size = ReadSize::default();
         self.mail = Mail::default();
         self.ready.shrink_to_fit();
         self.engine.trim();

@@ -1,0 +1,82 @@
+//! How much one read takes from a socket.
+//!
+//! What a read and the write that follows cost is mostly the same however many bytes they move: each wakes a peer, and the
+//! system sends for whoever was waiting to send. So whoever has more to read than a buffer is given a larger one, as long as
+//! turns stay short enough for all others of the worker; where they do not, because messages take long or many have much to
+//! say, it becomes smaller again.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// Turns up to this long let reads grow: twice as long is short, too.
+const SHORT: Duration = Duration::from_micros(250);
+/// Turns from this on make them smaller.
+const LONG: Duration = Duration::from_millis(1);
+
+/// See the module's documentation. Each worker has its own.
+#[derive(Debug)]
+pub(super) struct ReadSize {
+    bytes: usize,
+    /// Whether a read of the turn at hand took all that it might.
+    filled: bool,
+}
+
+impl Default for ReadSize {
+    fn default() -> Self {
+        ReadSize {
+            bytes: limits::READ_BYTES,
+            filled: false,
+        }
+    }
+}
+
+impl ReadSize {
+    /// Bytes that a read takes at most, in [`limits::READ_BYTES`]`..=`[`limits::READ_BYTES_MAX`].
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Notes that a read took all that it might, so that there is more.
+    pub(super) fn fell_short(&mut self) {
+        self.filled = true;
+    }
+
+    /// Notes how long the turn took that these reads were in.
+    pub(super) fn end_turn(&mut self, time: Duration) {
+        if self.filled && time <= SHORT {
+            self.bytes = (self.bytes * 2).min(limits::READ_BYTES_MAX);
+        } else if time >= LONG {
+            self.bytes = (self.bytes / 2).max(limits::READ_BYTES);
+        }
+        self.filled = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_grow_while_turns_are_short_and_shrink_when_they_are_long() {
+        let mut size = ReadSize::default();
+        let mut turn = |filled: bool, micros: u64| {
+            if filled {
+                size.fell_short();
+            }
+            size.end_turn(Duration::from_micros(micros));
+            size.bytes() / 1024
+        };
+        // Nobody had more.
+        assert_eq!(turn(false, 50), 128);
+        assert_eq!(turn(true, 200), 256);
+        // Neither short nor long.
+        assert_eq!(turn(true, 600), 256);
+        assert_eq!(turn(true, 250), 512);
+        assert_eq!(turn(true, 10), 512);
+        assert_eq!(turn(false, 10), 512);
+        assert_eq!(turn(true, 1000), 256);
+        assert_eq!(turn(false, 9000), 128);
+        assert_eq!(turn(true, 9000), 128);
+    }
+}
