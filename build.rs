@@ -11,7 +11,9 @@
 //! at a panic, and nothing here cancels a thread, so that nobody ever unwinds. A panic still prints its message, with its
 //! place, and ends the process; `RUST_BACKTRACE=1` has no frames to show below it.
 //!
-//! Both are written as a script that adds to the linker's own. GNU's linker and LLVM's take it; with any other one, named in
+//! Other binaries have the few functions that print a backtrace in them: the library that has them is a tenth of a megabyte.
+//!
+//! The first two are written as a script that adds to the linker's own. GNU's linker and LLVM's take it; with any other one, named in
 //! a flag `-fuse-ld=`, the layout is as that one makes it.
 
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ const STARTUP: &str = include_str!("src/startup.order");
 
 /// Object files that a start runs something of, whose functions have no sections of their own: the entry, the hash of the
 /// configuration, and the question what the processor can do.
-const STARTUP_FILES: [&str; 3] = ["*crt1.o", "*sha256-*", "*cpu_intel*"];
+const STARTUP_FILES: [&str; 4] = ["*crt1.o", "*crtbegin*.o", "*sha256-*", "*cpu_intel*"];
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
@@ -52,6 +54,8 @@ fn main() -> io::Result<()> {
         if has("CARGO_CFG_TARGET_FEATURE", "crt-static") {
             script.push_str(WITHOUT_UNWINDING);
             println!("cargo:rustc-link-arg-bins=-Wl,--no-eh-frame-hdr");
+        } else if has("CARGO_CFG_TARGET_ARCH", "x86_64") {
+            println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
         }
         let folder = env::var_os("OUT_DIR").map(PathBuf::from);
         let file = folder.unwrap_or_default().join("layout.ld");
