@@ -3,18 +3,19 @@
 //! The time is one that has passed for sure, whatever a clock says. `SOURCE_DATE_EPOCH` sets it, for builds that must come
 //! out the same every time.
 //!
-//! What a server runs to start comes first in the program's code, side by side: the functions that `src/startup.order`
-//! lists. A kernel that maps one page of a file maps those around it, 64 KiB in all; with those functions scattered over
-//! the file, nearly all of it would be resident once a server has started, and a megabyte is not with them together.
+//! What a server runs to start, and to pass plain messages, comes first in the program's code, side by side: the functions
+//! that `src/startup.order` lists. A kernel that maps one page of a file maps those around it, 64 KiB in all. With those
+//! functions scattered over the file nearly all of it is resident once a server has started; together, a megabyte less.
 //!
 //! Static binaries are left without the tables that tell how to unwind a stack: a tenth of them. The release profile aborts
 //! at a panic, and nothing here cancels a thread, so that nobody ever unwinds. A panic still prints its message, with its
 //! place, and ends the process; `RUST_BACKTRACE=1` has no frames to show below it.
 //!
-//! Other binaries have the few functions that print a backtrace in them: the library that has them is a tenth of a megabyte.
+//! Other binaries, on x86-64, have in them the few functions that find a backtrace. The library of theirs would take a tenth
+//! of a megabyte, and would have to be there.
 //!
-//! The first two are written as a script that adds to the linker's own. GNU's linker and LLVM's take it; with any other one, named in
-//! a flag `-fuse-ld=`, the layout is as that one makes it.
+//! The layout is a script that adds to the linker's own. GNU's linker and LLVM's take it; any other one, named in a flag
+//! `-fuse-ld=`, is left alone.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -33,11 +34,11 @@ const WITHOUT_UNWINDING: &str = "SECTIONS
 INSERT AFTER .rodata;
 ";
 
-/// Functions that a start runs, a pattern for their names on each line. `benches/order.py` makes it.
+/// The functions to lay first, a pattern for their names on each line. `benches/order.py` makes it.
 const STARTUP: &str = include_str!("src/startup.order");
 
-/// Object files that a start runs something of, whose functions have no sections of their own: the entry, the hash of the
-/// configuration, and the question what the processor can do.
+/// Object files that a start runs something of, and whose functions have no sections of their own: the entry, the hash of
+/// the configuration, and the question what the processor can do.
 const STARTUP_FILES: [&str; 4] = ["*crt1.o", "*crtbegin*.o", "*sha256-*", "*cpu_intel*"];
 
 fn main() -> io::Result<()> {
@@ -65,7 +66,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Lays what a start runs before all other code, in the order of the list.
+/// A script that lays those files and functions before all other code, in the order of the list.
 fn startup_first() -> String {
     let files = STARTUP_FILES.map(|file| format!("    {file}(.text .text.*)\n"));
     let functions = STARTUP.lines().map(|line| format!("    *(.text.{line})\n"));

@@ -1,4 +1,4 @@
-"""Prints the order file: the functions that a server runs to start, and to pass its first messages.
+"""Prints the order file: the functions that a server runs to start and to pass plain messages.
 
     cargo build --release && python3 benches/order.py target/release/midge > src/startup.order
 

@@ -1,9 +1,9 @@
 //! How much one read takes from a socket.
 //!
-//! What a read and the write that follows cost is mostly the same however many bytes they move: each wakes a peer, and the
-//! system sends for whoever was waiting to send. So whoever has more to read than a buffer is given a larger one, as long as
-//! turns stay short enough for all others of the worker; where they do not, because messages take long or many have much to
-//! say, it becomes smaller again.
+//! What a read and the write that follows it cost is mostly the same however many bytes they move: each wakes a peer, and
+//! the system sends what that one could not send before. So reads that come back full may take more, as long as the turns
+//! of the worker stay short enough for all others; where they do not, because messages take long or many have much to say,
+//! they take less again.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ impl ReadSize {
         self.bytes
     }
 
-    /// Notes that a read took all that it might, so that there is more.
-    pub(super) fn fell_short(&mut self) {
+    /// Notes that a read took all that it might.
+    pub(super) fn note_full(&mut self) {
         self.filled = true;
     }
 
@@ -62,7 +62,7 @@ mod tests {
         let mut size = ReadSize::default();
         let mut turn = |filled: bool, micros: u64| {
             if filled {
-                size.fell_short();
+                size.note_full();
             }
             size.end_turn(Duration::from_micros(micros));
             size.bytes() / 1024

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
-//! read than one read [may take](super::read_size) takes its turn again behind the others.
+//! read than one read may take, which is more while turns are short, takes its turn again behind the others.
 //!
 //! A wait is a sleep that an event, the mailbox or the next deadline ends; where sleep has proved too short to pay, the
 //! worker [polls](super::busy_poll) for a moment before it.

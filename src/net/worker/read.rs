@@ -98,7 +98,7 @@ impl Worker {
                 let (wants_write, fed) = (outlet.transport.wants_write(), start + len);
                 self.work.bytes += len;
                 if more && !is_stranger {
-                    self.read_size.fell_short();
+                    self.read_size.note_full();
                 }
                 connection.readable = more || connection.hung_up;
                 let readable = connection.readable;
