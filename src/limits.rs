@@ -82,6 +82,8 @@ pub const WORKERS_MAX: usize = 64;
 pub const READ_BYTES: usize = 128 * 1024;
 /// The same at the most, while turns are short.
 pub const READ_BYTES_MAX: usize = 512 * 1024;
+/// Bytes that the reads of one turn take before none of the rest takes more than [`READ_BYTES`].
+pub const READ_TURN_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one buffer in a connection's output queue.
 pub const CHUNK_BYTES: usize = 32 * 1024;
 /// Buffers of that size that a worker's queues may have; whatever more they need is smaller.

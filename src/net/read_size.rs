@@ -3,7 +3,7 @@
 //! What a read and the write that follows it cost is mostly the same however many bytes they move: each wakes a peer, and
 //! the system sends what that one could not send before. So reads that come back full may take more, as long as the turns
 //! of the worker stay short enough for all others; where they do not, because messages take long or many have much to say,
-//! they take less again.
+//! they take less again. So do the last of very many in one turn, as what they have sent may have to wait in memory.
 
 use std::time::Duration;
 
@@ -32,9 +32,14 @@ impl Default for ReadSize {
 }
 
 impl ReadSize {
-    /// Bytes that a read takes at most, in [`limits::READ_BYTES`]`..=`[`limits::READ_BYTES_MAX`].
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes that a read takes at most, in [`limits::READ_BYTES`]`..=`[`limits::READ_BYTES_MAX`]. So many were `taken` in the
+    /// turn at hand.
+    pub(super) fn bytes(&self, taken: usize) -> usize {
+        if taken >= limits::READ_TURN_BYTES {
+            limits::READ_BYTES
+        } else {
+            self.bytes
+        }
     }
 
     /// Notes that a read took all that it might.
@@ -65,7 +70,7 @@ mod tests {
                 size.note_full();
             }
             size.end_turn(Duration::from_micros(micros));
-            size.bytes() / 1024
+            size.bytes(0) / 1024
         };
         // Nobody had more.
         assert_eq!(turn(false, 50), 128);
@@ -78,5 +83,16 @@ mod tests {
         assert_eq!(turn(true, 1000), 256);
         assert_eq!(turn(false, 9000), 128);
         assert_eq!(turn(true, 9000), 128);
+    }
+
+    #[test]
+    fn a_turn_has_a_bound() {
+        let mut size = ReadSize::default();
+        for _ in 0..3 {
+            size.note_full();
+            size.end_turn(Duration::ZERO);
+        }
+        assert_eq!(size.bytes(4 * 1024 * 1024 - 1), 512 * 1024);
+        assert_eq!(size.bytes(4 * 1024 * 1024), 128 * 1024);
     }
 }

@@ -65,16 +65,18 @@ impl Worker {
         // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
         let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
-        heap::resize(&mut buffer, kept + self.read_size.bytes());
-        self.read_small(conn, &mut buffer);
-        let usual = limits::READ_BYTES + self.read_size.bytes();
+        let most = self.read_size.bytes(self.work.bytes);
+        heap::resize(&mut buffer, kept + most);
+        self.read_small(conn, &mut buffer, most);
+        let usual = limits::READ_BYTES + most;
         buffer.truncate(usual);
         buffer.shrink_to(usual);
         self.read_buffer = buffer;
     }
 
-    /// Reads into the worker's buffer, behind what was left of the last read, so that an operation is one run of bytes.
-    pub(super) fn read_small(&mut self, conn: u32, buffer: &mut [u8]) {
+    /// Reads up to `most` bytes into the worker's buffer, behind what was left of the last read, so that an operation is one
+    /// run of bytes.
+    fn read_small(&mut self, conn: u32, buffer: &mut [u8], most: usize) {
         let (Some(connection), Some(outlet)) = (
             self.connections.get_mut(conn as usize),
             self.outlets.get(conn),
@@ -90,7 +92,7 @@ impl Worker {
         let most = if is_stranger {
             limits::UNAUTHENTICATED_READ_BYTES
         } else {
-            self.read_size.bytes()
+            most
         };
         match outlet.transport.read(back, most) {
             Ok(Inflow::End) => self.begin_closing(conn, CloseReason::ClientClosed),
