@@ -61,7 +61,8 @@ fn main() -> io::Result<()> {
         let folder = env::var_os("OUT_DIR").map(PathBuf::from);
         let file = folder.unwrap_or_default().join("layout.ld");
         fs::write(&file, script)?;
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", file.display());
+        // Not behind "-Wl,": a folder may have a comma in its name.
+        println!("cargo:rustc-link-arg-bins=-T{}", file.display());
     }
     Ok(())
 }
