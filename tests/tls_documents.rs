@@ -171,6 +171,16 @@ fn start(program: &Path, conf: &str, flags: &[&str]) -> Documented {
     }
 }
 
+/// How often a client may try before it must have been kept out. The reference server's time limit runs beside its
+/// handshake, which wins the race every few times.
+fn tries(program: &Path, conf: &str) -> usize {
+    if conf == TOO_SHORT && program != support::midge() {
+        100
+    } else {
+        1
+    }
+}
+
 /// Accepts one connection, and carries it on to `server` without the line that the server begins with: `s_client` does
 /// not know that line.
 fn without_info(server: SocketAddr) -> SocketAddr {
@@ -322,9 +332,12 @@ fn s_client_is_kept_out_as_documented() {
     for program in programs() {
         for (conf, flags, client) in cases {
             let documented = start(&program, conf, flags);
-            let address = without_info(documented.server.address());
-            let said = s_client(address, client, pong);
-            assert!(!said.contains(pong), "{conf} {flags:?} {client:?}: {said}");
+            let is_kept_out = (0..tries(&program, conf)).any(|_| {
+                let address = without_info(documented.server.address());
+                !s_client(address, client, pong).contains(pong)
+            });
+            let program = program.display();
+            assert!(is_kept_out, "{program}: {conf} {flags:?} {client:?}");
         }
     }
 }
@@ -356,6 +369,9 @@ fn round_trip(options: ConnectOptions, url: &str) -> Result<(), String> {
         done.unwrap_or_else(|_| Err("not done in time".into()))
     })
 }
+
+/// Options of the client, which it takes for itself at each connection.
+type MakeOptions = fn() -> ConnectOptions;
 
 fn client() -> ConnectOptions {
     ConnectOptions::new()
@@ -414,22 +430,27 @@ fn the_official_client_is_kept_out_as_documented() {
     let no_address =
         format!("tls {{ cert_file: \"{certs}-cert.pem\", key_file: \"{certs}-key.pem\" }}");
     for program in programs() {
-        for (conf, options, host) in [
-            (TOO_SHORT, client(), "localhost"),
-            (VERIFY, client(), "localhost"),
-            (VERIFY, with_certificate("client-other-ca"), "localhost"),
+        let cases: [(&str, MakeOptions, &str); 5] = [
+            (TOO_SHORT, client, "localhost"),
+            (VERIFY, client, "localhost"),
+            (VERIFY, || with_certificate("client-other-ca"), "localhost"),
             (
                 SIMPLEST,
-                ConnectOptions::new()
-                    .require_tls(true)
-                    .add_root_certificates("certs/ca2.pem".into()),
+                || {
+                    ConnectOptions::new()
+                        .require_tls(true)
+                        .add_root_certificates("certs/ca2.pem".into())
+                },
                 "localhost",
             ),
-            (&no_address, client(), "127.0.0.1"),
-        ] {
+            (&no_address, client, "127.0.0.1"),
+        ];
+        for (conf, options, host) in cases {
             let documented = start(&program, conf, &[]);
-            let outcome = round_trip(options, &url(&documented, host));
-            assert!(outcome.is_err(), "{conf}");
+            let url = url(&documented, host);
+            let is_kept_out =
+                (0..tries(&program, conf)).any(|_| round_trip(options(), &url).is_err());
+            assert!(is_kept_out, "{}: {conf}", program.display());
         }
     }
 }
