@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::handshake::Phase;
 use super::survey::Facts;
-use super::{Connection, Worker, context, slot};
+use super::{Connection, Worker, slot};
 use crate::engine::{Peer, Sink as _};
 use crate::heap;
 use crate::id;
@@ -154,29 +154,16 @@ impl Worker {
 
     /// A challenge of that connection was answered: it goes on, or ends.
     pub(super) fn on_verified(&mut self, origin: Origin, verdict: Option<Verdict>) {
-        let Worker {
-            connections,
-            engine,
-            outlets,
-            settings,
-            info,
-            ..
-        } = self;
-        let Some(connection) = connections
-            .get_mut(origin.conn as usize)
-            .filter(|it| it.serial == origin.serial && it.closing.is_none())
-        else {
+        let Some(parts) = self.parts_of(origin) else {
             return;
         };
         let Some(verdict) = verdict else {
             return self.end_with_text(origin.conn, CloseReason::AuthenticationTimeout);
         };
-        outlets.origin = origin;
-        outlets.pause = None;
-        let context = context(settings, info, outlets.now);
+        let connection = parts.connection;
         let peer = &mut connection.peer;
-        match engine.on_verified(peer, verdict, &context, outlets) {
-            Ok(()) if connection.peer.is_waiting() => self.verify(origin.conn),
+        match (parts.engine).on_verified(peer, verdict, &parts.context, parts.outlets) {
+            Ok(()) if peer.is_waiting() => self.verify(origin.conn),
             Ok(()) => {
                 connection.unfed = !connection.kept.is_empty();
                 self.list(origin.conn);
@@ -188,29 +175,11 @@ impl Worker {
 
     /// Judges a connection by the settings in force, after those of which `old` was the gate.
     pub(super) fn review(&mut self, conn: u32, old: &Authenticator) {
-        let Worker {
-            index,
-            connections,
-            engine,
-            outlets,
-            settings,
-            info,
-            ..
-        } = self;
-        let Some(connection) = connections
-            .get_mut(conn as usize)
-            .filter(|it| it.closing.is_none())
-        else {
+        let Some(parts) = self.parts(conn) else {
             return;
         };
-        outlets.origin = Origin {
-            worker: *index,
-            conn,
-            serial: connection.serial,
-        };
-        outlets.pause = None;
-        let context = context(settings, info, outlets.now);
-        match engine.review(&mut connection.peer, old, &context, outlets) {
+        let peer = &mut parts.connection.peer;
+        match (parts.engine).review(peer, old, &parts.context, parts.outlets) {
             Ok(()) => self.verify(conn),
             Err(reason) => self.begin_closing(conn, reason),
         }

@@ -14,6 +14,7 @@ mod events;
 mod handshake;
 mod life;
 mod mail;
+mod parts;
 mod read;
 mod route;
 mod routez;

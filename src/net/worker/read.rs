@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::time::Duration;
 
+use super::Worker;
 use super::handshake::Phase;
-use super::{Worker, context};
 use crate::engine::End;
 use crate::heap;
 use crate::limits;
@@ -167,37 +167,21 @@ impl Worker {
     pub(super) fn feed(&mut self, conn: u32, bytes: &[u8]) {
         // Whoever sent this may have seen what other workers have handed over to us: that comes first.
         self.take_mail();
-        let Worker {
-            connections,
-            engine,
-            outlets,
-            settings,
-            info,
-            ..
-        } = self;
-        let Some(connection) = connections
-            .get_mut(conn as usize)
-            .filter(|it| it.closing.is_none())
-        else {
+        let Some(parts) = self.parts(conn) else {
             return;
         };
-        outlets.origin = Origin {
-            worker: self.index,
-            conn,
-            serial: connection.serial,
-        };
-        outlets.pause = None;
+        let (connection, outlets) = (parts.connection, parts.outlets);
         let was_known = connection.peer.is_known();
         let was_connected = connection.peer.is_connected();
-        let context = context(settings, info, outlets.now);
-        let fed = engine.feed(&mut connection.peer, bytes, &context, outlets);
+        let peer = &mut connection.peer;
+        let fed = parts.engine.feed(peer, bytes, &parts.context, outlets);
         connection
             .kept
             .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
         if let Some(level) = connection.peer.as_route().and_then(Route::level) {
             outlets.set_level(conn, level);
         }
-        let now = self.shared.moment(self.outlets.now);
+        let now = parts.shared.moment(outlets.now);
         Worker::note_activity(connection, now);
         if !was_connected && connection.peer.is_connected() {
             connection.facts.answered(now);

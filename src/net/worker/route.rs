@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::Worker;
 use super::handshake::Phase;
-use super::{Worker, context};
 use crate::engine::Peer;
 use crate::limits;
 use crate::log::{debug, error, info};
@@ -91,15 +91,10 @@ impl Worker {
     /// Both servers have agreed to compress: what was queued until now goes out as it is, and what was read beyond their
     /// agreement is compressed already.
     pub(super) fn compress(&mut self, conn: u32) {
-        let Worker {
-            connections,
-            engine,
-            outlets,
-            ..
-        } = self;
-        let Some(connection) = connections.get_mut(conn as usize) else {
+        let Some(parts) = self.parts(conn) else {
             return;
         };
+        let connection = parts.connection;
         let Peer::Route(route) = &connection.peer else {
             return;
         };
@@ -107,48 +102,35 @@ impl Worker {
             return;
         };
         let read = std::mem::take(&mut connection.kept);
-        outlets.compress(conn, level, &read);
+        parts.outlets.compress(conn, level, &read);
         connection.readable = true;
         let session = &route.session;
         let name = session.agreement().map_or("off", Agreement::name);
         debug!(
-            self.shared.log,
+            parts.shared.log,
             "{session} - Compressed from here on: {name}"
         );
-        engine.greet_compressed(route, outlets);
+        parts.engine.greet_compressed(route, parts.outlets);
         self.list(conn);
     }
 
     /// Another server is part of the cluster now: it hears of this one's interest, and what it has sent meanwhile is read.
     pub(super) fn admit(&mut self, origin: Origin) {
-        let Worker {
-            connections,
-            engine,
-            outlets,
-            settings,
-            info,
-            ..
-        } = self;
-        let Some(connection) = connections
-            .get_mut(origin.conn as usize)
-            .filter(|it| it.serial == origin.serial && it.closing.is_none())
-        else {
+        let Some(parts) = self.parts_of(origin) else {
             return;
         };
+        let connection = parts.connection;
         let Peer::Route(route) = &mut connection.peer else {
             return;
         };
-        outlets.origin = origin;
-        outlets.pause = None;
-        let context = context(settings, info, outlets.now);
-        engine.admit(route, &context, outlets);
+        parts.engine.admit(route, &parts.context, parts.outlets);
         connection.unfed = !connection.kept.is_empty();
         if let Some(remote) = route.session.remote() {
             let session = &route.session;
             let id = &remote.server_id;
             let account = session.account();
             let account = account.map_or_else(String::new, |it| format!(" for account {it:?}"));
-            let log = &self.shared.log;
+            let log = &parts.shared.log;
             debug!(log, "{session} - Registering remote route {id:?}{account}");
             debug!(log, "{session} - Sent local subscriptions to route");
         }
@@ -237,18 +219,11 @@ impl Worker {
             let mut line = Vec::new();
             self.facts.info.encode(None, &mut line);
             for conn in self.slots() {
-                let Worker {
-                    connections,
-                    engine,
-                    outlets,
-                    ..
-                } = self;
-                let connection = connections.get_mut(conn as usize);
-                let peer = connection
-                    .filter(|it| it.closing.is_none())
-                    .map(|it| &mut it.peer);
-                if let Some(Peer::Route(route)) = peer {
-                    engine.retell(route, &line, outlets);
+                let Some(parts) = self.parts(conn) else {
+                    continue;
+                };
+                if let Peer::Route(route) = &mut parts.connection.peer {
+                    parts.engine.retell(route, &line, parts.outlets);
                 }
             }
         }
