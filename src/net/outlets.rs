@@ -20,6 +20,7 @@ use super::outlet::{Outlet, Pool};
 use super::shared::Shared;
 use super::trace;
 use crate::broker::Mark;
+use crate::config::options::Options;
 use crate::engine::{Delivery, Letter, Sink};
 use crate::heap;
 use crate::limits;
@@ -275,21 +276,17 @@ impl Outlets {
 
     /// As `deliver`, of a message that is kept.
     fn deliver_kept(&mut self, conn: u32, sid: &[u8], at: u32, message: &Message<'_>) -> Delivery {
-        let crowded_at = self.crowded_at();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
-        let pending = outlet.pending();
-        if outlet.closing || (pending > crowded_at && drops(&self.settings, pending)) {
+        if refuses(outlet, &self.settings.options) {
             return Delivery::Refused;
         }
+        let pending = outlet.pending();
         outlet.note(at, sid, &mut self.pool);
-        if !outlet.listed {
-            outlet.listed = true;
-            self.listed.push(conn);
-        }
+        enlist(outlet, conn, &mut self.listed);
         self.produced += message.line().len();
-        if pending > crowded_at {
+        if pending > self.crowded_at() {
             self.crowded(conn)
         } else {
             Delivery::Taken
@@ -332,10 +329,28 @@ impl Outlets {
     }
 
     fn list(&mut self, conn: u32) {
-        if let Some(outlet) = self.get(conn).filter(|outlet| !outlet.listed) {
-            outlet.listed = true;
-            self.listed.push(conn);
+        if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) {
+            enlist(outlet, conn, &mut self.listed);
         }
+    }
+
+    /// A message was queued for a connection, which had `before` bytes pending and has `pending` now.
+    #[inline]
+    fn taken(&mut self, conn: u32, before: usize, pending: usize) -> Delivery {
+        self.produced += pending - before;
+        if self.produced > self.turn_bytes() {
+            self.flush_all();
+        }
+        if pending > self.crowded_at() {
+            self.crowded(conn)
+        } else {
+            Delivery::Taken
+        }
+    }
+
+    fn label(&self, conn: u32) -> String {
+        let outlet = self.slots.get(conn as usize).and_then(Option::as_ref);
+        outlet.map_or_else(String::new, |outlet| outlet.label.to_string())
     }
 
     /// A consumer has a lot queued: tries to write it, and makes the origin pause, or the consumer go, if that fails.
@@ -402,19 +417,26 @@ impl Outlets {
     }
 }
 
-/// Whether messages for a full consumer are dropped rather than their producers paused.
-fn drops(settings: &Settings, pending: usize) -> bool {
-    let options = &settings.options;
-    options.no_fast_producer_stall && pending > options.max_pending / 4 * 3
+/// Notes that something is queued there.
+#[inline]
+fn enlist(outlet: &mut Outlet, conn: u32, listed: &mut Vec<u32>) {
+    if !outlet.listed {
+        outlet.listed = true;
+        listed.push(conn);
+    }
+}
+
+/// Whether a consumer takes no message: it is going, or it is full where that makes no producer pause.
+#[inline]
+fn refuses(outlet: &Outlet, options: &Options) -> bool {
+    let drops = options.no_fast_producer_stall;
+    outlet.closing || (drops && outlet.pending() > options.max_pending / 4 * 3)
 }
 
 impl Sink for Outlets {
     fn reply(&mut self, conn: u32, bytes: &[u8]) {
         if self.tracing {
-            let label = self
-                .get(conn)
-                .map(|outlet| outlet.label.to_string())
-                .unwrap_or_default();
+            let label = self.label(conn);
             trace::answered(&self.shared.log, &label, bytes);
         }
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
@@ -438,37 +460,22 @@ impl Sink for Outlets {
                 return self.deliver_kept(conn, sid, at, message);
             }
         }
-        let crowded_at = self.crowded_at();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
-        let before = outlet.pending();
-        if outlet.closing || (before > crowded_at && drops(&self.settings, before)) {
+        if refuses(outlet, &self.settings.options) {
             return Delivery::Refused;
         }
+        let before = outlet.pending();
         outlet.push_message(sid, headers, message, &mut self.pool);
         let pending = outlet.pending();
-        if !outlet.listed {
-            outlet.listed = true;
-            self.listed.push(conn);
-        }
+        enlist(outlet, conn, &mut self.listed);
         if self.tracing {
-            let label = self
-                .get(conn)
-                .map(|outlet| outlet.label.to_string())
-                .unwrap_or_default();
+            let label = self.label(conn);
             let (log, options) = (&self.shared.log, &self.settings.options);
             trace::delivered(log, &label, sid, headers, message, options);
         }
-        self.produced += pending - before;
-        if self.produced > self.turn_bytes() {
-            self.flush_all();
-        }
-        if pending > crowded_at {
-            self.crowded(conn)
-        } else {
-            Delivery::Taken
-        }
+        self.taken(conn, before, pending)
     }
 
     #[inline]
@@ -480,7 +487,6 @@ impl Sink for Outlets {
         headers: bool,
         message: &Message<'_>,
     ) -> Delivery {
-        let crowded_at = self.crowded_at();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
@@ -496,27 +502,13 @@ impl Sink for Outlets {
             route::message_head(account, message, groups, headers, tail)
         });
         let pending = outlet.pending();
-        if !outlet.listed {
-            outlet.listed = true;
-            self.listed.push(conn);
-        }
+        enlist(outlet, conn, &mut self.listed);
         if self.tracing {
-            let label = self
-                .get(conn)
-                .map(|outlet| outlet.label.to_string())
-                .unwrap_or_default();
+            let label = self.label(conn);
             let (log, options) = (&self.shared.log, &self.settings.options);
             trace::routed(log, &label, (account, groups, headers), message, options);
         }
-        self.produced += pending - before;
-        if self.produced > self.turn_bytes() {
-            self.flush_all();
-        }
-        if pending > crowded_at {
-            self.crowded(conn)
-        } else {
-            Delivery::Taken
-        }
+        self.taken(conn, before, pending)
     }
 
     fn announce(&mut self, mark: &Mark<'_>, worker: u16) {
