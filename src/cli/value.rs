@@ -1,7 +1,7 @@
 //! The spellings of numbers, switches and addresses on the command line.
 
 use super::flags::{ClusterListen, Port};
-use crate::config::options::{RouteUrl, Secret};
+use crate::config::options::{RouteUrl, Secret, percent_decoded};
 
 /// Why a text is no number.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,25 +113,6 @@ fn split_address(address: &str) -> Result<(String, Port), String> {
         other => return Err(format!("port {other:?} must be a whole number")),
     };
     Ok((host.into(), port))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (hex, after) = after.split_at_checked(2)?;
-        let digits = std::str::from_utf8(hex)
-            .ok()
-            .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub use address_limits::AddressLimits;
 pub use auth::{ConnectionType, NkeyUser, Permissions, ResponseRule, Secret, SubjectRules, User};
 pub use check::Problem;
 pub(super) use cluster::host_and_port;
+pub(crate) use cluster::percent_decoded;
 pub use cluster::{
     Cluster, Compression, CompressionMode, RoutePermissions, RouteUrl, WriteTimeout,
 };

@@ -204,7 +204,8 @@ impl RouteUrl {
             None => (None, rest),
         };
         let (host, port) = host_and_port(address).ok_or("it needs a host and a port")?;
-        let decoded = |part: &str| decoded(part).ok_or("its user or password has a bad % escape");
+        let decoded =
+            |part: &str| percent_decoded(part).ok_or("its user or password has a bad % escape");
         let (user, password) = match login.map(|it| it.split_once(':').unwrap_or((it, ""))) {
             None => (None, None),
             Some((user, password)) => (Some(decoded(user)?), Some(Secret::new(decoded(password)?))),
@@ -258,8 +259,8 @@ pub(in crate::config) fn host_and_port(text: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// The text with `%XX` resolved.
-fn decoded(text: &str) -> Option<String> {
+/// The text with `%XX` resolved, unless there is a `%` without two hexadecimal digits, or something other than UTF-8.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
