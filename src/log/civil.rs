@@ -1,5 +1,7 @@
 //! Calendar dates from seconds since the epoch, without a clock or a time zone of their own.
 
+use std::fmt::Write as _;
+
 const DAY_SECONDS: i64 = 86_400;
 const CYCLE_DAYS: i64 = 146_097;
 /// 2000-01-01, where a cycle of 400 years begins.
@@ -31,6 +33,18 @@ impl Civil {
             minute: small(second_of_day / 60 % 60),
             second: small(second_of_day % 60),
         }
+    }
+
+    /// Appends the date with `between` its parts, as `2026-01-02`.
+    pub(crate) fn push_date(&self, out: &mut String, between: char) {
+        let (year, month, day) = (self.year, self.month, self.day);
+        let _ = write!(out, "{year:04}{between}{month:02}{between}{day:02}");
+    }
+
+    /// Appends the time of day with `between` its parts, as `03:04:05`.
+    pub(crate) fn push_time(&self, out: &mut String, between: char) {
+        let (hour, minute, second) = (self.hour, self.minute, self.second);
+        let _ = write!(out, "{hour:02}{between}{minute:02}{between}{second:02}");
     }
 }
 

@@ -53,16 +53,13 @@ impl Style {
 
     /// The moment as it stands in the name of a rotated file: `YYYY.MM.DD.hh.mm.ss.nnnnnnnnn`.
     pub(super) fn file_stamp(&self, now: SystemTime) -> String {
-        let Civil {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        } = self.stamp(now).0;
-        let nanos = unix_time(now).1;
-        format!("{year:04}.{month:02}.{day:02}.{hour:02}.{minute:02}.{second:02}.{nanos:09}")
+        let (at, nanos) = (self.stamp(now).0, unix_time(now).1);
+        let mut stamp = String::new();
+        at.push_date(&mut stamp, '.');
+        stamp.push('.');
+        at.push_time(&mut stamp, '.');
+        let _ = write!(stamp, ".{nanos:09}");
+        stamp
     }
 
     /// The date and time of day now, and the seconds by which it is ahead of UTC.
@@ -81,18 +78,10 @@ impl Style {
         if self.time && !self.priority {
             let (at, _) = self.stamp(now);
             let micros = unix_time(now).1 / 1000;
-            let Civil {
-                year,
-                month,
-                day,
-                hour,
-                minute,
-                second,
-            } = at;
-            let _ = write!(
-                out,
-                "{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06} "
-            );
+            at.push_date(out, '/');
+            out.push(' ');
+            at.push_time(out, ':');
+            let _ = write!(out, ".{micros:06} ");
         }
         let label = level.label();
         if self.colour {
@@ -124,18 +113,9 @@ impl Style {
     /// Appends `2026-01-02T03:04:05Z`, with microseconds if they are given, and with the zone's offset if it has one.
     pub(super) fn push_rfc3339(&self, out: &mut String, now: SystemTime, micros: Option<u32>) {
         let (at, offset) = self.stamp(now);
-        let Civil {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        } = at;
-        let _ = write!(
-            out,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-        );
+        at.push_date(out, '-');
+        out.push('T');
+        at.push_time(out, ':');
         if let Some(micros) = micros {
             let _ = write!(out, ".{micros:06}");
         }

@@ -139,11 +139,8 @@ fn push_stamp(line: &mut String, at: Civil) {
         .get(usize::from(at.month) - 1)
         .copied()
         .unwrap_or("Jan");
-    let _ = write!(
-        line,
-        "{month} {:2} {:02}:{:02}:{:02}",
-        at.day, at.hour, at.minute, at.second
-    );
+    let _ = write!(line, "{month} {:2} ", at.day);
+    at.push_time(line, ':');
 }
 
 fn severity(level: Level) -> u8 {

@@ -96,20 +96,14 @@ impl Calendar {
     #[must_use]
     pub fn rfc3339(self, moment: Moment) -> String {
         let (civil, micros) = self.civil(moment);
-        let Civil {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        } = civil;
-        let whole = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        let mut text = String::new();
+        civil.push_date(&mut text, '-');
+        text.push('T');
+        civil.push_time(&mut text, ':');
         let fraction = format!(".{micros:06}");
-        format!(
-            "{whole}{}Z",
-            fraction.trim_end_matches(['0']).trim_end_matches('.')
-        )
+        text.push_str(fraction.trim_end_matches('0').trim_end_matches('.'));
+        text.push('Z');
+        text
     }
 
     /// Seconds since 1970.
