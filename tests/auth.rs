@@ -14,33 +14,7 @@ use support::server::{Process, Server, Start};
 use support::{ScratchDir, midge, programs, start};
 
 /// The example of the documentation, with the default permissions that it describes.
-const FOUR_USERS: &str = r#"
-authorization {
-  ADMIN = {
-    publish = ">"
-    subscribe = ">"
-  }
-  REQUESTOR = {
-    publish = ["req.foo", "req.bar"]
-    subscribe = "_INBOX.>"
-  }
-  RESPONDER = {
-    subscribe = ["req.foo", "req.bar"]
-    publish = "_INBOX.>"
-  }
-  DEFAULT_PERMISSIONS = {
-    publish = "SANDBOX.*"
-    subscribe = ["PUBLIC.>", "_INBOX.>"]
-  }
-  PASS: abcdefghijklmnopqrstuvwxwz0123456789
-  users = [
-    {user: joe, password: foo, permissions: $ADMIN}
-    {user: alice, password: bar, permissions: $REQUESTOR}
-    {user: bob, password: $PASS, permissions: $RESPONDER}
-    {user: charlie, password: bar}
-  ]
-}
-"#;
+const FOUR_USERS: &str = include_str!("documented/users.conf");
 
 fn log_in(server: &Server, user: &str, password: &str) -> Connection {
     server.client(&format!(r#","user":"{user}","pass":"{password}""#))

@@ -47,21 +47,7 @@ scenarios! {
 }
 
 /// The example of the documentation for users with permissions.
-const FOUR_USERS: &str = r#"
-authorization {
-  ADMIN = { publish = ">", subscribe = ">" }
-  REQUESTOR = { publish = ["req.foo", "req.bar"], subscribe = "_INBOX.>" }
-  RESPONDER = { subscribe = ["req.foo", "req.bar"], publish = "_INBOX.>" }
-  DEFAULT_PERMISSIONS = { publish = "SANDBOX.*", subscribe = ["PUBLIC.>", "_INBOX.>"] }
-  PASS: abcdefghijklmnopqrstuvwxwz0123456789
-  users = [
-    {user: joe, password: foo, permissions: $ADMIN}
-    {user: alice, password: bar, permissions: $REQUESTOR}
-    {user: bob, password: $PASS, permissions: $RESPONDER}
-    {user: charlie, password: bar}
-  ]
-}
-"#;
+const FOUR_USERS: &str = include_str!("documented/users.conf");
 
 /// The sample for accounts.
 const THREE_ACCOUNTS: &str = include_str!("../configs/accounts.conf");

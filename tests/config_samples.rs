@@ -133,33 +133,7 @@ fn no_secret_is_shown() {
 }
 
 /// The variables sample, with `DEFAULT_PERMISSIONS` as it is documented: variables, one of them an option besides.
-const VARIABLES: &str = r#"
-authorization {
-  ADMIN = {
-    publish = ">"
-    subscribe = ">"
-  }
-  REQUESTOR = {
-    publish = ["req.foo", "req.bar"]
-    subscribe = "_INBOX.>"
-  }
-  RESPONDER = {
-    subscribe = ["req.foo", "req.bar"]
-    publish = "_INBOX.>"
-  }
-  DEFAULT_PERMISSIONS = {
-    publish = "SANDBOX.*"
-    subscribe = ["PUBLIC.>", "_INBOX.>"]
-  }
-  PASS: abcdefghijklmnopqrstuvwxwz0123456789
-  users = [
-    {user: joe,     password: foo,   permissions: $ADMIN}
-    {user: alice,   password: bar,   permissions: $REQUESTOR}
-    {user: bob,     password: $PASS, permissions: $RESPONDER}
-    {user: charlie, password: bar}
-  ]
-}
-"#;
+const VARIABLES: &str = include_str!("documented/users.conf");
 
 #[test]
 fn the_documented_variables_sample_gives_its_users() {
