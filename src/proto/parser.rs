@@ -42,7 +42,7 @@ pub struct Parser {
     state: State,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum State {
     /// At the first byte of an operation.
     #[default]
@@ -51,8 +51,8 @@ enum State {
     Blanks(Verb),
     /// At the first byte of the arguments, of which so many are known to hold no LF.
     Line(Verb, usize),
-    /// At the first byte of the arguments of a message whose body is not complete.
-    Body(Head),
+    /// At the first byte of the arguments of a message whose body is not complete. Apart, as few connections are there.
+    Body(Box<Head>),
     /// Behind the line of an HMSG: CRLF must follow.
     Trailer,
     /// Behind the verb of an operation whose arguments mean nothing.
@@ -150,7 +150,7 @@ impl Parser {
         let mut at = 0;
         loop {
             let rest = buf.get(at..).unwrap_or_default();
-            match self.state {
+            match &self.state {
                 State::Verb => {
                     let Some((verb, len)) = recognise(rest)? else {
                         return Ok(more(at));
@@ -161,14 +161,14 @@ impl Parser {
                         _ => State::Blanks(verb),
                     };
                 }
-                State::Blanks(verb) => {
+                &State::Blanks(verb) => {
                     at += rest.iter().take_while(|&&byte| is_blank(byte)).count();
                     if at == buf.len() {
                         return Ok(more(at));
                     }
                     self.state = State::Line(verb, 0);
                 }
-                State::Line(verb, scanned) => {
+                &State::Line(verb, scanned) => {
                     let Some(end) = line_end(rest, scanned, limits.max_control_line)? else {
                         self.state = State::Line(verb, rest.len());
                         return Ok(more(at));
@@ -180,7 +180,12 @@ impl Parser {
                             let mut head = message_head(verb, line, limits)?;
                             head.line_len = end + 1;
                             head.canonical &= line.len() + 2 == head.line_len;
-                            self.state = State::Body(head);
+                            let step = body(rest, at, &head)?;
+                            self.state = match step.frame {
+                                Some(_) => State::Verb,
+                                None => State::Body(Box::new(head)),
+                            };
+                            return Ok(step);
                         }
                         Verb::Hmsg => {
                             at += end + 1;
@@ -197,14 +202,11 @@ impl Parser {
                     }
                 }
                 State::Body(head) => {
-                    let Some(publish) = message(rest, &head)? else {
-                        return Ok(more(at));
-                    };
-                    self.state = State::Verb;
-                    return Ok(Step {
-                        consumed: at + head.frame_len(),
-                        frame: Some(Frame::Publish(publish)),
-                    });
+                    let step = body(rest, at, head)?;
+                    if step.frame.is_some() {
+                        self.state = State::Verb;
+                    }
+                    return Ok(step);
                 }
                 State::Trailer => match rest {
                     [b'\r', b'\n', ..] => {
@@ -217,7 +219,7 @@ impl Parser {
                     [] | [b'\r'] => return Ok(more(at)),
                     _ => return Err(unknown(rest)),
                 },
-                State::Skip(verb) => {
+                &State::Skip(verb) => {
                     let Some(end) = memchr::memchr(b'\n', rest) else {
                         return Ok(more(buf.len()));
                     };
@@ -515,6 +517,17 @@ fn message_head(verb: Verb, line: &[u8], limits: &Limits) -> Result<Head, ParseE
         header_len,
         total_len,
         canonical,
+    })
+}
+
+/// The message whose arguments start at the front of `rest`, after `at` bytes that are consumed.
+fn body<'a>(rest: &'a [u8], at: usize, head: &Head) -> Result<Step<'a>, ParseError> {
+    Ok(match message(rest, head)? {
+        Some(publish) => Step {
+            consumed: at + head.frame_len(),
+            frame: Some(Frame::Publish(publish)),
+        },
+        None => more(at),
     })
 }
 
