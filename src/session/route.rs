@@ -298,8 +298,11 @@ impl Route {
     /// Goes over to other settings of compression; false if that takes a new connection.
     pub fn renew_compression(&mut self, facts: &ClusterFacts) -> bool {
         let rtt = self.rtt.unwrap_or_default();
-        let agreement = self.agreement.as_mut();
-        agreement.is_none_or(|it| it.renew(&facts.compression, rtt))
+        match &mut self.agreement {
+            Some(agreement) => agreement.renew(&facts.compression, rtt),
+            // Who was told of the old ones goes by them.
+            None => self.greeted.is_none() || self.side != Side::Accepted,
+        }
     }
 
     /// The account that it is for, if it is for one alone.

@@ -357,6 +357,24 @@ fn servers_of_which_one_does_not_compress_say_so() {
 }
 
 #[test]
+fn who_was_told_of_other_settings_of_compression_comes_again() {
+    for (mut world, may_stay) in [
+        (World::new(Side::Accepted), false),
+        (World::dialled(), true),
+    ] {
+        world.facts.compression.mode = CompressionMode::Off;
+        assert!(world.route.renew_compression(&world.facts));
+        let mut out = Vec::new();
+        world.route.greet(&world.facts, Instant::now(), &mut out);
+        // What a dialled server is told comes after its INFO.
+        let is_told = told(&String::from_utf8_lossy(&out)) == Some("off");
+        assert_eq!(is_told, !may_stay);
+        world.facts.compression.mode = CompressionMode::Fast;
+        assert_eq!(world.route.renew_compression(&world.facts), may_stay);
+    }
+}
+
+#[test]
 fn each_answer_to_a_ping_may_change_how_much_is_compressed() {
     let mut world = World::dialled();
     world.facts.compression.mode = CompressionMode::Auto;
