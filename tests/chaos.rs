@@ -768,7 +768,7 @@ fn a_server_that_stops_reading_is_closed_and_dialled_again_while_the_others_get_
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("it is bound");
         let more = format!("routes: [\"nats-route://{address}\"], write_deadline: \"1s\"");
-        let Some(server) = cluster::node(program, "n0", None, top, &more) else {
+        let Some(mut server) = cluster::node(program, "n0", None, top, &more) else {
             continue;
         };
         let mut deaf = take_in(&listener);
@@ -790,12 +790,12 @@ fn a_server_that_stops_reading_is_closed_and_dialled_again_while_the_others_get_
         publishing.join().expect("all was taken");
         // It is dialled again once it has been closed, and not before.
         let mut again = take_in(&listener);
-        let log = server.log();
         for line in [
             "Slow Consumer Detected: WriteDeadline of 1s exceeded",
             "Router connection closed: Slow Consumer (Write Deadline)",
         ] {
-            assert!(log.contains(line), "{line}: {log}");
+            let logged = server.process().wait_for_log(|log| log.contains(line));
+            assert_eq!(logged, Ok(()), "{line}");
         }
         let mut publisher = server.client("");
         expect_interest(&server, "large", 1);
