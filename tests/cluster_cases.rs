@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use support::cluster::{
-    Node, cluster, expect_interest, expect_mesh, node, remotes, route_port, routez,
+    Node, cluster, expect_interest, expect_mesh, node, pair, remotes, route_port, routez,
 };
 use support::connection::Connection;
 use support::http::{get, get_until};
@@ -202,13 +202,9 @@ fn clusters_without_a_name_agree_on_one() {
 #[test]
 fn messages_larger_than_this_server_takes_from_clients_pass_over_routes() {
     for mix in MIXES {
-        let Some(first) = node(mix[0], "n0", None, "max_payload: 4MB", "") else {
+        let Some(servers) = pair(mix, ["max_payload: 4MB", ""], ["", ""]) else {
             continue;
         };
-        let Some(second) = node(mix[1], "n1", Some(route_port(&first)), "", "") else {
-            continue;
-        };
-        let servers = [first, second];
         expect_mesh(&servers);
         let mut subscriber = plain_client(&servers[1]);
         subscriber.send(b"SUB big 1\r\n");
@@ -270,13 +266,9 @@ fn what_is_advertised_is_what_is_told() {
             ("", "client_advertise: \"pub.example\""),
             ("advertise: \"127.0.0.1:1\"", ""),
         ] {
-            let Some(first) = node(mix[0], "n0", None, "", "") else {
+            let Some(servers) = pair(mix, ["", top], ["", more]) else {
                 continue;
             };
-            let Some(second) = node(mix[1], "n1", Some(route_port(&first)), top, more) else {
-                continue;
-            };
-            let servers = [first, second];
             expect_mesh(&servers);
             let [first, second] = &servers;
             let (own, other) = (first.address().to_string(), second.address().to_string());
@@ -427,14 +419,9 @@ fn pools_of_different_sizes_carry_every_account_both_ways() {
     for mix in MIXES {
         for sizes in [[3, 3], [5, 3], [3, 5], [1, 3], [3, 1], [-1, 3], [3, -1]] {
             let more = sizes.map(|size| format!("pool_size: {size}"));
-            let Some(first) = node(mix[0], "n0", None, &accounts, &more[0]) else {
+            let Some(servers) = pair(mix, [&accounts, &accounts], [&more[0], &more[1]]) else {
                 continue;
             };
-            let seed = Some(route_port(&first));
-            let Some(second) = node(mix[1], "n1", seed, &accounts, &more[1]) else {
-                continue;
-            };
-            let servers = [first, second];
             let routes = match sizes {
                 [-1, _] | [_, -1] => 1,
                 [one, other] => i64::from(one.max(other)) + 1,

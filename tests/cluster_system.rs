@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 
 use rustix::process::Signal;
-use support::cluster::{expect_interest, expect_mesh, node, route_port, routez};
+use support::cluster::{self, expect_interest, expect_mesh, node, route_port, routez};
 use support::connection::Connection;
 use support::http::get;
 use support::server::Server;
@@ -26,9 +26,7 @@ system_account: SYS";
 
 /// A cluster of two servers with these accounts; `None` where one of them cannot be had.
 fn pair(mix: [Program; 2], more: &str) -> Option<[Server; 2]> {
-    let first = node(mix[0], "n0", None, ACCOUNTS, more)?;
-    let second = node(mix[1], "n1", Some(route_port(&first)), ACCOUNTS, more)?;
-    let servers = [first, second];
+    let servers = cluster::pair(mix, [ACCOUNTS; 2], [more; 2])?;
     expect_mesh(&servers);
     Some(servers)
 }
@@ -311,14 +309,10 @@ fn interest_of_the_server_itself_outlives_that_of_its_clients() {
 #[test]
 fn permissions_of_routes_hold_back_what_is_asked_of_servers_too() {
     for mix in MIXES {
-        let Some(first) = node(mix[0], "n0", None, ACCOUNTS, "") else {
+        let mores = ["", "permissions { import: [\"in.>\"] }"];
+        let Some(servers) = cluster::pair(mix, [ACCOUNTS; 2], mores) else {
             continue;
         };
-        let more = "permissions { import: [\"in.>\"] }";
-        let Some(second) = node(mix[1], "n1", Some(route_port(&first)), ACCOUNTS, more) else {
-            continue;
-        };
-        let servers = [first, second];
         expect_mesh(&servers);
         let mut marker = client(&servers[1], "s");
         marker.send(b"SUB in.a 1\r\n");
@@ -332,14 +326,9 @@ fn permissions_of_routes_hold_back_what_is_asked_of_servers_too() {
 #[test]
 fn the_limit_of_an_accounts_connections_holds_for_all_servers_together() {
     for mix in [[R, R], [M, M], [R, M], [M, R]] {
-        let Some(first) = node(mix[0], "n0", None, LIMITED, "") else {
+        let Some(servers) = cluster::pair(mix, [LIMITED; 2], [""; 2]) else {
             continue;
         };
-        let seed = Some(route_port(&first));
-        let Some(second) = node(mix[1], "n1", seed, LIMITED, "") else {
-            continue;
-        };
-        let servers = [first, second];
         expect_mesh(&servers);
         for server in &servers {
             expect_interest(server, "$SYS.SERVER.ACCOUNT.*.CONNS", 1);

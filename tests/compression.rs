@@ -9,7 +9,7 @@ use std::net::TcpStream;
 
 use midge::s2::{Encoder, Level, Packer, Unpacker};
 
-use support::cluster::{Node, expect_interest, expect_mesh, node, route_port, routez};
+use support::cluster::{self, Node, expect_interest, expect_mesh, node, route_port, routez};
 use support::connection::Connection;
 use support::server::Server;
 use support::{DEADLINE, Program, wait_for};
@@ -25,10 +25,8 @@ const LEVELS: [&str; 4] = ["s2_uncompressed", "s2_fast", "s2_better", "s2_best"]
 /// Two servers of these modes, or whatever stands behind `compression:`.
 fn pair(mix: [Program; 2], modes: [&str; 2], more: &str) -> Option<[Server; 2]> {
     let block = |mode: &str| format!("compression: {mode}\n{more}");
-    let first = node(mix[0], "n0", None, "", &block(modes[0]))?;
-    let seed = Some(route_port(&first));
-    let second = node(mix[1], "n1", seed, "", &block(modes[1]))?;
-    let servers = [first, second];
+    let mores = modes.map(block);
+    let servers = cluster::pair(mix, [""; 2], mores.each_ref().map(String::as_str))?;
     expect_mesh(&servers);
     Some(servers)
 }

@@ -83,6 +83,14 @@ pub(crate) fn node(
     node.start()
 }
 
+/// Starts two servers, of which the second dials the first, with these additions to their configurations and to the
+/// cluster blocks of those.
+pub(crate) fn pair(mix: [Program; 2], tops: [&str; 2], mores: [&str; 2]) -> Option<[Server; 2]> {
+    let first = node(mix[0], "n0", None, tops[0], mores[0])?;
+    let second = node(mix[1], "n1", Some(route_port(&first)), tops[1], mores[1])?;
+    Some([first, second])
+}
+
 /// The port on which it accepts routes.
 pub(crate) fn route_port(server: &Server) -> u16 {
     let port = wait_for(|| {
