@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -459,13 +460,17 @@ fn a_reload_is_refused_whole_with_every_reason() {
     server
         .reload_until("max_payload: {", "server.conf:")
         .unwrap();
-    let nothing = server.dir().join("pid");
-    let conf = format!(
-        "server_name: a\nlog_file: /no/such/dir/log\npid_file: \"{}\"",
-        nothing.display()
-    );
-    server.reload_until(&conf, "open /no/such/dir/log").unwrap();
-    assert!(!nothing.exists());
+    let (nothing, held) = (server.dir().join("pid"), server.dir().join("held"));
+    fs::write(&held, "somebody's").unwrap();
+    for pid_file in [&nothing, &held] {
+        let pid_file = pid_file.display();
+        let conf = format!("server_name: a\nlog_file: /no/such/dir/log\npid_file: \"{pid_file}\"");
+        server.reload_until(&conf, "open /no/such/dir/log").unwrap();
+    }
+    let files = fs::read_dir(server.dir()).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    assert!(files.all(|file| file != nothing && file.extension() != Some("tmp".as_ref())));
+    assert_eq!(fs::read(&held).unwrap(), b"somebody's");
     server
         .reload_until(
             "server_name: a\ntls {cert_file: a, key_file: b}",
@@ -587,6 +592,40 @@ fn pid_and_ports_files_move_with_a_reload_and_go_at_the_end() {
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(0));
     assert_eq!((count("a"), count("b")), (0, 0));
+}
+
+#[test]
+fn a_pid_file_that_is_not_its_own_stays() {
+    let dir = ScratchDir::new();
+    let at = |name: &str| dir.path().join(name);
+    let start = |name: &str| Start::new(&midge()).arg("-P").arg(at(name)).run();
+    let end = |mut server: Server| {
+        server.process().signal(Signal::TERM);
+        assert_eq!(server.process().wait().code(), Some(0));
+    };
+    // The next server's, which has taken over.
+    let first = start("pid").expect("it starts");
+    let mut second = start("pid").expect("it starts");
+    let id = second.process().id().to_string();
+    end(first);
+    assert_eq!(fs::read_to_string(at("pid")).unwrap(), id);
+    end(second);
+    assert!(!at("pid").exists());
+    // What a link leads to.
+    symlink("/dev/null", at("device")).unwrap();
+    symlink(at("far"), at("link")).unwrap();
+    for name in ["device", "link"] {
+        let mut server = start(name).expect("it starts");
+        let id = server.process().id().to_string();
+        let written = fs::read_to_string(at("far"));
+        assert!(name == "device" || written.is_ok_and(|text| text == id));
+        end(server);
+        assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink());
+    }
+    let made = Command::new("mkfifo").arg(at("pipe")).status();
+    assert!(made.is_ok_and(|it| it.success()));
+    let refused = start("pipe").err().unwrap_or_default();
+    assert!(refused.contains("it is a pipe"), "{refused}");
 }
 
 #[test]

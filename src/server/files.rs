@@ -1,9 +1,9 @@
 //! The files that tell others about a running server: its process id, its ports.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
@@ -23,33 +23,53 @@ pub(super) struct Files {
     ports: Option<PathBuf>,
 }
 
+/// The process id on its way into a file. Where that does not come to its end, nothing has changed.
+#[must_use]
+pub(super) struct PidFile {
+    path: PathBuf,
+    draft: Draft,
+}
+
+impl PidFile {
+    /// Does all that may fail.
+    pub(super) fn prepare(path: &Path) -> Result<Self, ServerError> {
+        let is_file = |it: fs::Metadata| it.is_file();
+        let draft = match fs::symlink_metadata(path).map(is_file) {
+            // What a link leads to may be a device, or a file that others know by another name.
+            Ok(false) => Draft::in_place(path),
+            _ => Draft::beside(path, 0o600, &pid()),
+        };
+        Ok(PidFile {
+            path: path.into(),
+            draft: draft.map_err(|cause| failure(path, cause))?,
+        })
+    }
+}
+
+fn failure(path: &Path, cause: io::Error) -> ServerError {
+    ServerError::File {
+        what: "pidfile",
+        path: path.into(),
+        cause,
+    }
+}
+
 impl Files {
     /// Writes the process id.
-    pub(super) fn write_pid(&mut self, path: &Path) -> Result<(), ServerError> {
-        write_whole(path, 0o600, &process::id().to_string()).map_err(|cause| {
-            ServerError::File {
-                what: "pidfile",
-                path: path.into(),
-                cause,
-            }
-        })?;
-        self.pids.push(path.into());
+    pub(super) fn write_pid(&mut self, file: PidFile) -> Result<(), ServerError> {
+        let PidFile { path, draft } = file;
+        let outcome = draft.finish(&path, &pid());
+        outcome.map_err(|cause| failure(&path, cause))?;
+        self.pids.push(path);
         Ok(())
-    }
-
-    /// Takes the last process id that was written back.
-    pub(super) fn undo_pid(&mut self) {
-        if let Some(path) = self.pids.pop() {
-            // As in `remove`.
-            let _ = fs::remove_file(path);
-        }
     }
 
     /// Writes the addresses that clients and those who monitor connect to. Nothing depends on it here: a failure is only logged.
     pub(super) fn write_ports(&mut self, dir: &Path, ports: Ports, log: &Logger) {
         let path = dir.join(ports_file_name());
         let json = ports.json();
-        match write_whole(&path, 0o644, &json) {
+        let draft = Draft::beside(&path, 0o644, &json);
+        match draft.and_then(|draft| draft.finish(&path, &json)) {
             Ok(()) => self.ports = Some(path),
             Err(error) => {
                 let (path, cause) = (path.display(), cause(&error));
@@ -70,7 +90,13 @@ impl Files {
 
     /// Removes all of them.
     pub(super) fn remove(&mut self) {
-        for path in self.pids.drain(..).chain(self.ports.take()) {
+        // Another server may have written its own there since, and what was no file before stays what it is.
+        let is_ours = |path: &PathBuf| {
+            let is_file = fs::symlink_metadata(path).is_ok_and(|it| it.is_file());
+            is_file && fs::read(path).is_ok_and(|text| text == pid().as_bytes())
+        };
+        let pids = self.pids.drain(..).filter(is_ours);
+        for path in pids.chain(self.ports.take()) {
             // Gone already, or moved by someone who wanted it: either way there is nothing left to do.
             let _ = fs::remove_file(path);
         }
@@ -116,19 +142,65 @@ impl Ports {
     }
 }
 
-/// Writes beside and renames, so that nobody reads half a file.
-fn write_whole(path: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    fs::rename(&beside, path)
+/// A text on its way to its place.
+enum Draft {
+    /// Written beside it, to be renamed: nobody reads half a file.
+    Beside(Beside),
+    /// To be written where something other than a plain file is, which stays.
+    InPlace(File),
+}
+
+/// A file that is removed unless it gets to its place.
+struct Beside {
+    path: PathBuf,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Mostly it has been renamed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Draft {
+    fn beside(path: &Path, mode: u32, text: &str) -> io::Result<Draft> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.tmp", process::id()));
+        let path = PathBuf::from(beside);
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true);
+        let mut file = options.mode(mode).open(&path)?;
+        let beside = Beside { path };
+        file.write_all(text.as_bytes())?;
+        Ok(Draft::Beside(beside))
+    }
+
+    fn in_place(path: &Path) -> io::Result<Draft> {
+        if fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo()) {
+            let text = "it is a pipe, which may have no reader";
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
+        // It is emptied when all else has gone well.
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        Ok(Draft::InPlace(options.open(path)?))
+    }
+
+    fn finish(self, path: &Path, text: &str) -> io::Result<()> {
+        match self {
+            Draft::Beside(beside) => fs::rename(&beside.path, path),
+            Draft::InPlace(mut file) => {
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                file.write_all(text.as_bytes())
+            }
+        }
+    }
+}
+
+fn pid() -> String {
+    process::id().to_string()
 }
 
 fn ports_file_name() -> String {

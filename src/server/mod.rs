@@ -38,7 +38,7 @@ use crate::net::verifier::Verifier;
 use crate::net::worker::Worker;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
-use files::{Files, Ports};
+use files::{Files, PidFile, Ports};
 
 pub use crate::net::acceptor::Heartbeat;
 pub use crate::net::monitor::MonitorAddrs;
@@ -193,7 +193,7 @@ impl Server {
         });
         let mut files = Files::default();
         if let Some(path) = &options.pid_file {
-            files.write_pid(path)?;
+            files.write_pid(PidFile::prepare(path)?)?;
         }
         let ports_file_dir = options.ports_file_dir.clone();
         let info = server_info(&options, server_id, addr.port());

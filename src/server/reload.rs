@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::files::PidFile;
 use super::{
     ReloadError, Server, ServerError, State, check, distribute, lock, log_options, server_info,
 };
 use crate::config::options::Options;
 use crate::config::{self, Changes, Loaded};
-use crate::log::{info, warn};
+use crate::log::{error, info, warn};
 use crate::net::mailbox::Settings;
 use crate::net::tls::TlsContexts;
 
@@ -65,14 +66,10 @@ impl Server {
         let tls = TlsContexts::load(&options).map_err(ServerError::Tls)?;
         let pid_file = options.pid_file.as_deref();
         let pid_file = pid_file.filter(|_| changes.has("pid_file"));
-        if let Some(path) = pid_file {
-            state.files.write_pid(path)?;
-        }
-        if let Err(error) = self.switch_log(&state.settings.options, &options, &changes) {
-            if pid_file.is_some() {
-                state.files.undo_pid();
-            }
-            return Err(error.into());
+        let pid_file = pid_file.map(PidFile::prepare).transpose()?;
+        self.switch_log(&state.settings.options, &options, &changes)?;
+        if let Some(Err(error)) = pid_file.map(|it| state.files.write_pid(it)) {
+            error!(self.shared.log, "{error}");
         }
         self.apply(&mut state, options, Arc::new(tls), &changes, &digest);
         self.watch_files(&mut state).map_err(ServerError::System)?;
