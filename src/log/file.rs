@@ -89,13 +89,20 @@ impl LogFile {
         self.bytes_max > 0 && self.bytes > self.bytes_max.max(self.retry_above)
     }
 
-    /// Renames the file to `<file>.<stamp>`, begins a new one, and returns the new name of the old one.
-    pub(super) fn rotate(&mut self, stamp: &str) -> io::Result<PathBuf> {
+    /// Renames the file to `<file>.<stamp>`, begins a new one, and returns the new name of the old one; none where that
+    /// was gone already.
+    pub(super) fn rotate(&mut self, stamp: &str) -> io::Result<Option<PathBuf>> {
         let backup = with_suffix(&self.path, stamp);
-        self.swap_for(&backup)
-            .inspect_err(|_| self.retry_above = self.bytes.saturating_add(self.bytes_max))?;
-        self.retry_above = 0;
-        Ok(backup)
+        let swapped = match self.swap_for(&backup) {
+            // Removed, or moved by someone who may be about to tell.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.reopen().map(|()| None),
+            swapped => swapped.map(|()| Some(backup)),
+        };
+        self.retry_above = match swapped {
+            Ok(_) => 0,
+            Err(_) => self.bytes.saturating_add(self.bytes_max),
+        };
+        swapped
     }
 
     fn swap_for(&mut self, backup: &Path) -> io::Result<()> {

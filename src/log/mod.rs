@@ -397,7 +397,8 @@ impl Core {
             Vec::new()
         };
         match rotated {
-            Ok(backup) => self.emit(
+            Ok(None) => self.emit(Level::Warn, "The log file was gone: a new one begins"),
+            Ok(Some(backup)) => self.emit(
                 Level::Info,
                 &format!(
                     "Rotated log, backup saved as {:?}",

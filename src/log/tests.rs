@@ -238,8 +238,9 @@ fn a_file_that_is_over_its_limit_at_start_is_rotated_first() {
 #[test]
 fn where_rotation_fails_lines_go_on_into_the_open_file() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log");
-    let moved = directory.path().join("moved");
+    let folder = directory.path().join("logs");
+    std::fs::create_dir(&folder).unwrap();
+    let (path, moved) = (folder.join("log"), directory.path().join("moved"));
     let logger = Logger::new(&LogOptions {
         file_bytes_max: 60,
         ..file_options(&path)
@@ -247,6 +248,7 @@ fn where_rotation_fails_lines_go_on_into_the_open_file() {
     .unwrap();
     info!(logger, "first");
     std::fs::rename(&path, &moved).unwrap();
+    std::fs::remove_dir(&folder).unwrap();
     for _ in 0..4 {
         info!(logger, "a line of some length, so that the limit is passed");
     }
@@ -260,6 +262,22 @@ fn where_rotation_fails_lines_go_on_into_the_open_file() {
             .count(),
         4
     );
+}
+
+#[test]
+fn a_file_that_is_gone_when_it_is_to_be_rotated_is_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let logger = Logger::new(&LogOptions {
+        file_bytes_max: 200,
+        ..file_options(&path)
+    })
+    .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    info!(logger, "{}", "x".repeat(200));
+    info!(logger, "on");
+    let gone = "[WRN] The log file was gone: a new one begins";
+    assert_eq!(read(&path), [gone, "[INF] on"]);
 }
 
 #[test]
