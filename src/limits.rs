@@ -80,6 +80,8 @@ pub const WORKERS_MAX: usize = 64;
 
 /// Bytes that one read takes from a socket, which is also a connection's budget for one turn of the loop.
 pub const READ_BYTES: usize = 128 * 1024;
+/// The same where `max_pending` is small.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// The same at the most, while turns are short.
 pub const READ_BYTES_MAX: usize = 512 * 1024;
 /// Bytes that the reads of one turn take before none of the rest takes more than [`READ_BYTES`].
@@ -117,8 +119,16 @@ pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
 pub const CROWDED_BYTES: usize = 2 * 1024 * 1024;
 /// How briefly.
 pub const CROWDED_PAUSE: Duration = Duration::from_millis(5);
-/// How long a producer pauses at most, for each read, while a consumer is at three quarters of `max_pending`.
+/// How long its socket may have taken nothing before they pause no more: it has stopped, and there is room for more.
+pub const CROWDED_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a producer pauses at a time while a consumer is at three quarters of `max_pending`, and how long that one's
+/// socket may have taken nothing before it does so no more.
 pub const STALL_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that a producer queues for such a consumer, between pauses of [`LEEWAY_PAUSE`]: at this pace the reference server
+/// lets it.
+pub const LEEWAY_BYTES: usize = 64 * 1024;
+/// See [`LEEWAY_BYTES`].
+pub const LEEWAY_PAUSE: Duration = Duration::from_millis(10);
 /// Time for connected clients to take what is queued for them when the server stops.
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time without work after which a worker gives spare memory back.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -19,10 +19,11 @@ use support::http::get_until;
 use support::server::{Process, Server, Start};
 use support::{Program, ScratchDir, midge, say_left_out, start_midge, wait_for};
 
+/// As many connections as one worker is given in a row, so that the next one is another's.
+const TOGETHER: usize = 16;
+
 #[test]
 fn a_message_to_another_worker_arrives_whether_that_polls_or_sleeps() {
-    // As many connections as one worker is given in a row, so that the next one is another's.
-    const TOGETHER: usize = 16;
     const ROUNDS: usize = 1000;
     for busy_poll in ["0s", "30us", "1ms"] {
         let server = start_midge(&format!("workers: 2\nbusy_poll: \"{busy_poll}\""));
@@ -38,6 +39,24 @@ fn a_message_to_another_worker_arrives_whether_that_polls_or_sleeps() {
             far.send(b"PUB near 0\r\n\r\n");
             near[0].expect(b"MSG near 1 0\r\n\r\n");
         }
+    }
+}
+
+#[test]
+fn whoever_keeps_reading_is_never_too_slow_for_a_producer_of_another_worker() {
+    const SIZE: usize = 1000;
+    const COUNT: usize = 100_000;
+    for max_pending in ["64KB", "1MB", "4MB"] {
+        let conf = format!("workers: 2\nmax_payload: 32KB\nmax_pending: {max_pending}");
+        let server = start_midge(&conf);
+        let mut reader = subscriber(&server);
+        let _rest: Vec<_> = (1..TOGETHER).map(|_| server.client("")).collect();
+        let mut publisher = server.client("");
+        thread::scope(|scope| {
+            scope.spawn(|| publish_series(&mut publisher, COUNT, SIZE));
+            expect_series(&mut reader, COUNT, SIZE);
+        });
+        assert!(!server.log().contains("Slow Consumer"), "{}", server.log());
     }
 }
 
@@ -67,6 +86,8 @@ both! {
     a_subscriber_that_is_stopped_and_goes_on_gets_everything,
     a_reader_that_never_reads_is_closed_and_named,
     a_reader_that_never_reads_takes_nothing_from_others,
+    a_reader_that_never_reads_does_not_keep_messages_from_another,
+    a_connection_gets_whatever_it_sends_itself,
     a_reader_that_never_reads_is_closed_by_a_lower_max_pending,
     it_survives_running_out_of_descriptors,
 }
@@ -90,16 +111,24 @@ fn publish_series(publisher: &mut Connection, count: usize, size: usize) {
 }
 
 fn publish_one(publisher: &mut Connection, n: usize, size: usize) {
+    publisher.send(&published(n, size));
+}
+
+fn published(n: usize, size: usize) -> Vec<u8> {
     let line = format!("PUB a {size}\r\n").into_bytes();
-    publisher.send(&[line, numbered(n, size), b"\r\n".to_vec()].concat());
+    [line, numbered(n, size), b"\r\n".to_vec()].concat()
 }
 
 /// Takes a series from the subscription `1` on `a`, whole and in order.
 fn expect_series(subscriber: &mut Connection, count: usize, size: usize) {
     for n in 0..count {
-        let line = format!("MSG a 1 {size}\r\n").into_bytes();
-        subscriber.expect(&[line, numbered(n, size), b"\r\n".to_vec()].concat());
+        expect_one(subscriber, n, size);
     }
+}
+
+fn expect_one(subscriber: &mut Connection, n: usize, size: usize) {
+    let line = format!("MSG a 1 {size}\r\n").into_bytes();
+    subscriber.expect(&[line, numbered(n, size), b"\r\n".to_vec()].concat());
 }
 
 /// A client with the subscription `1` on `a` in force.
@@ -486,6 +515,42 @@ fn a_reader_that_never_reads_takes_nothing_from_others(program: &Path) {
     let log = server.process().log();
     assert_eq!(log.matches("Slow Consumer Detected").count(), 1, "{log}");
     drop(slow);
+}
+
+fn a_reader_that_never_reads_does_not_keep_messages_from_another(program: &Path) {
+    const SIZE: usize = 1000;
+    // Less than makes anyone a slow consumer, and much more than sockets hold.
+    const COUNT: usize = 20_000;
+    let start = Start::new(program).conf("write_deadline: \"10m\"");
+    let server = start.run().expect("it starts");
+    let mut stopped = subscriber(&server);
+    let mut reader = subscriber(&server);
+    let mut publisher = server.client("");
+    let deadline = Instant::now() + support::DEADLINE;
+    thread::scope(|scope| {
+        scope.spawn(|| publish_series(&mut publisher, COUNT, SIZE));
+        for n in 0..COUNT {
+            expect_one(&mut reader, n, SIZE);
+            assert!(Instant::now() < deadline, "{n} messages have come");
+        }
+    });
+    expect_series(&mut stopped, COUNT, SIZE);
+}
+
+fn a_connection_gets_whatever_it_sends_itself(program: &Path) {
+    const SIZE: usize = 1000;
+    const COUNT: usize = 100_000;
+    let start = Start::new(program).conf("max_pending: 2MB\nmax_payload: 64KB\n");
+    let server = start.run().expect("it starts");
+    let mut own = subscriber(&server);
+    let mut sending = own.stream().try_clone().expect("a socket");
+    thread::scope(|scope| {
+        // At once, so that it is faster than whoever reads.
+        let all: Vec<u8> = (0..COUNT).flat_map(|n| published(n, SIZE)).collect();
+        scope.spawn(move || sending.write_all(&all).expect("it is read"));
+        expect_series(&mut own, COUNT, SIZE);
+    });
+    own.ping();
 }
 
 fn it_survives_running_out_of_descriptors(program: &Path) {

@@ -4,9 +4,14 @@
 //! worker that falls behind makes its origin pause, wherever that is:
 //!
 //! ```text
-//! pending:   0 ───────── CROWDED_BYTES ───────── ¾ max_pending ───────── max_pending
-//! producers:     run          pause for ms             pause for ≤ 1 s      consumer is closed
+//! pending:     0 ───────── CROWDED_BYTES ───────── ¾ max_pending ───────── max_pending
+//! producers:        run          pause for ms             pause for ≤ 1 s      consumer is closed
+//! its socket has
+//! taken nothing:    run      run after 100 ms      run slowly after 1 s        consumer is closed
 //! ```
+//!
+//! Whoever reads is never lost to a producer that is faster. Who has stopped costs its producers a moment, once; then it
+//! gets what they send until its queue is full.
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +63,8 @@ pub(super) struct Outlets {
     pub(super) origin: Origin,
     /// How long that one should pause, if anything made it.
     pub(super) pause: Option<Duration>,
+    /// Bytes that the origin may yet queue for consumers that have stopped, before it has to pause.
+    leeway: usize,
     /// Who was last sent something.
     pub(super) recipients: Recipients,
     /// The time of the turn.
@@ -89,9 +96,17 @@ impl Outlets {
                 serial: 0,
             },
             pause: None,
+            leeway: 0,
             recipients: Recipients::default(),
             now: Instant::now(),
         }
+    }
+
+    /// From now on somebody else's bytes are worked off.
+    pub(super) fn begin(&mut self, origin: Origin) {
+        self.origin = origin;
+        self.pause = None;
+        self.leeway = limits::LEEWAY_BYTES;
     }
 
     /// Starts a turn.
@@ -287,7 +302,7 @@ impl Outlets {
         enlist(outlet, conn, &mut self.listed);
         self.produced += message.line().len();
         if pending > self.crowded_at() {
-            self.crowded(conn)
+            self.crowded(conn, message.line().len())
         } else {
             Delivery::Taken
         }
@@ -342,7 +357,7 @@ impl Outlets {
             self.flush_all();
         }
         if pending > self.crowded_at() {
-            self.crowded(conn)
+            self.crowded(conn, pending - before)
         } else {
             Delivery::Taken
         }
@@ -353,35 +368,57 @@ impl Outlets {
         outlet.map_or_else(String::new, |outlet| outlet.label.to_string())
     }
 
-    /// A consumer has a lot queued: tries to write it, and makes the origin pause, or the consumer go, if that fails.
+    /// A consumer has a lot queued, `grown` bytes of it just now: tries to write it, and makes the origin pause, or the
+    /// consumer go, if that fails.
     #[cold]
-    fn crowded(&mut self, conn: u32) -> Delivery {
+    fn crowded(&mut self, conn: u32, grown: usize) -> Delivery {
         if self
             .get(conn)
             .is_some_and(|outlet| outlet.blocked_since().is_none())
         {
             self.flush(conn);
         }
-        let (origin, max) = (self.origin, self.settings.options.max_pending);
+        let (origin, max, now) = (self.origin, self.settings.options.max_pending, self.now);
+        let crowded_at = self.crowded_at();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
+        let (pending, is_route) = (outlet.pending(), outlet.label.is_route);
         // Another server's queue has what all clients there are to get, and their interest: it has no such limit.
-        if outlet.pending() > max && !outlet.label.is_route {
+        if pending > max && !is_route {
             outlet.lose(&mut self.pool);
             self.doom(conn, CloseReason::SlowConsumerPending);
             return Delivery::Refused;
         }
-        let own = origin.worker == self.worker && origin.conn == conn;
-        if own || outlet.pending() <= (max / 4 * 3).min(limits::CROWDED_BYTES) {
+        if pending <= crowded_at {
             return Delivery::Taken;
         }
-        let pause = if outlet.pending() > max / 4 * 3 {
-            limits::STALL_PAUSE
+        let is_full = pending > max / 4 * 3;
+        let (pause, patience) = if is_full {
+            (limits::STALL_PAUSE, limits::STALL_PAUSE)
         } else {
-            limits::CROWDED_PAUSE
+            (limits::CROWDED_PAUSE, limits::CROWDED_PATIENCE)
         };
-        outlet.wait(origin);
+        let blocked_since = outlet.blocked_since().unwrap_or(now);
+        let left = patience.saturating_sub(now.saturating_duration_since(blocked_since));
+        let has_stopped = left.is_zero() && pending <= max;
+        if has_stopped && !is_full {
+            return Delivery::Taken;
+        }
+        let pause = if !has_stopped {
+            // Without an end to its patience, the queue of another server would have none either.
+            outlet.wait(origin);
+            if left.is_zero() {
+                pause
+            } else {
+                pause.min(left)
+            }
+        } else if self.leeway > grown {
+            self.leeway -= grown;
+            return Delivery::Taken;
+        } else {
+            limits::LEEWAY_PAUSE
+        };
         outlet.stalls += 1;
         self.pool.stalls += 1;
         self.pause = self.pause.max(Some(pause));
@@ -408,6 +445,12 @@ impl Outlets {
     #[inline]
     fn unseen_max(&self) -> usize {
         self.settings.options.max_pending / 32
+    }
+
+    /// Bytes to read at once: what comes of them may not be stopped by a consumer of another worker before they are all
+    /// worked off.
+    pub(super) fn read_max(&self) -> usize {
+        self.unseen_max().max(limits::READ_BYTES_MIN)
     }
 
     /// Pending bytes above which producers pause.
@@ -446,7 +489,7 @@ impl Sink for Outlets {
         let pending = outlet.pending();
         self.list(conn);
         if pending > self.crowded_at() {
-            self.crowded(conn);
+            self.crowded(conn, bytes.len());
         }
     }
 

@@ -16,11 +16,11 @@ impl Worker {
         let Worker {
             engine, outlets, ..
         } = self;
-        outlets.origin = Origin {
+        outlets.begin(Origin {
             worker: self.index,
             conn: u32::MAX,
             serial: 0,
-        };
+        });
         let now = outlets.now;
         engine.announce(account, (subject, reply), text, now, outlets);
         // Whoever falls behind in reading what the server says makes nobody wait.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Connection, Worker, context, slot};
 use crate::engine::Delivery;
 use crate::limits;
-use crate::net::mailbox::{Batch, Command, Origin, Settings};
+use crate::net::mailbox::{Batch, Command, Settings};
 use crate::session::CloseReason;
 
 impl Worker {
@@ -36,10 +36,12 @@ impl Worker {
             index,
             ..
         } = self;
-        let mut told: Option<Origin> = None;
+        let (mut told, mut last) = (Vec::new(), None);
         batch.for_each_mark(|mark| engine.hear(mark, outlets));
         batch.for_each(|from, letter| {
-            outlets.origin = from;
+            if last.replace(from) != Some(from) {
+                outlets.begin(from);
+            }
             let is_publisher = |it: &Connection| it.serial == from.serial;
             let publisher = connections
                 .get(from.conn as usize)
@@ -49,16 +51,19 @@ impl Worker {
             let filling = engine.receive(letter, publisher, now, outlets) == Delivery::Filling;
             let pause = outlets.pause.take();
             if let (true, Some(pause), Some(mailbox)) = (
-                filling && told != Some(from),
+                filling && !told.contains(&from),
                 pause,
                 shared.mailboxes.get(usize::from(from.worker)),
             ) {
-                told = Some(from);
+                told.push(from);
                 mailbox.command(Command::Stall(from, pause));
             }
         });
+        // Whoever waits for a consumer as well goes on when that has drained.
         for &origin in batch.waiting() {
-            outlets.resume(origin);
+            if !told.contains(&origin) {
+                outlets.resume(origin);
+            }
         }
     }
 

@@ -22,12 +22,11 @@ impl Worker {
         let connection = self.connections.get_mut(conn as usize);
         let connection = connection.filter(|it| it.closing.is_none())?;
         let outlets = &mut self.outlets;
-        outlets.origin = Origin {
+        outlets.begin(Origin {
             worker: self.index,
             conn,
             serial: connection.serial,
-        };
-        outlets.pause = None;
+        });
         let context = context(&self.settings, &self.info, outlets.now);
         Some(Parts {
             connection,
