@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
@@ -748,6 +749,31 @@ fn above_the_memory_limit_the_slowest_consumer_goes() {
     expect_log(&mut server, "memory_limit of 4194304 Exceeded");
     publisher.ping();
     // There is room again for others.
+    server.client("").ping();
+}
+
+#[test]
+fn above_the_memory_limit_the_longest_unfinished_messages_go() {
+    const SIZE: usize = 1_000_000;
+    const COUNT: usize = 8;
+    let mut server = start_midge("workers: 1\nmemory_limit: 4MB");
+    let mut short = server.client("");
+    short.send(b"PUB a 5\r\nhel");
+    let begun = [
+        format!("PUB a {SIZE}\r\n").into_bytes(),
+        vec![b'x'; SIZE - 1],
+    ]
+    .concat();
+    let mut crowd: Vec<_> = (0..COUNT).map(|_| server.client("")).collect();
+    for client in &mut crowd {
+        // Some may be gone before the last has begun.
+        let _ = client.stream().write_all(&begun);
+    }
+    // Four have room.
+    let is_given_up = |log: &str| log.matches(" Exceeded: ").count() >= COUNT - 4;
+    assert_eq!(server.process().wait_for_log(is_given_up), Ok(()));
+    short.send(b"lo\r\n");
+    short.ping();
     server.client("").ping();
 }
 

@@ -120,7 +120,7 @@ pub const OPTIONS: &[Known] = &[
     row(Top, "server_metadata", &[], Supported, LIVE, "named labels for monitoring"),
     row(Top, "workers", &[], Supported, FIXED, "worker threads; the number of cores by default"),
     row(Top, "busy_poll", &[], Supported, LIVE, "time a worker looks for an answer before it sleeps; 0s is none"),
-    row(Top, "memory_limit", &[], Supported, LIVE, "resident memory above which the server takes in no more"),
+    row(Top, "memory_limit", &[], Supported, LIVE, "bytes buffered for all connections above which no more are let in"),
     row(Top, "clock_floor", &[], Supported, FIXED, "earliest time that the clock can rightly show, as YYYY-MM-DDTHH:MM:SSZ"),
     row(Top, "http", &[], Supported, FIXED, "address and port for monitoring, host:port or a port"),
     row(Top, "https", &[], Supported, FIXED, "the same with TLS"),

@@ -18,6 +18,8 @@ pub mod text {
     pub const CLIENT_PROTOCOL: &str = "invalid client protocol";
     /// CONNECT with `no_responders` and without `headers`.
     pub const NO_RESPONDERS: &str = "no responders requires headers support";
+    /// A message whose end does not come, while the server is short of memory.
+    pub const MEMORY_LIMIT: &str = "Memory Limit Exceeded";
     /// One connection too many.
     pub const CONNECTIONS: &str = "maximum connections exceeded";
     /// One connection too many for its address.

@@ -202,6 +202,8 @@ pub enum CloseReason {
     SlowConsumerDeadline,
     /// Too slow while the server is short of memory.
     SlowConsumerMemory,
+    /// In the middle of a message while the server is short of memory.
+    MemoryLimit,
     /// Writing failed.
     WriteError,
     /// Reading failed.
@@ -261,6 +263,7 @@ impl CloseReason {
             CloseReason::AddressConnections => Some(text::ADDRESS_CONNECTIONS),
             CloseReason::AddressRate => Some(text::ADDRESS_RATE),
             CloseReason::AccountConnections => Some(text::ACCOUNT_CONNECTIONS),
+            CloseReason::MemoryLimit => Some(text::MEMORY_LIMIT),
             CloseReason::NoResponders => Some(text::NO_RESPONDERS),
             CloseReason::IncorrectPort => Some(text::ROUTE_PORT),
             // The parser's own errors bring their texts, and the rest are closed without a word.
@@ -310,6 +313,7 @@ impl fmt::Display for CloseReason {
             CloseReason::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
             CloseReason::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",
             CloseReason::SlowConsumerMemory => "Slow Consumer (Memory Limit)",
+            CloseReason::MemoryLimit => "Memory Limit Exceeded",
             CloseReason::WriteError => "Write Error",
             CloseReason::ReadError => "Read Error",
             CloseReason::ParseError => "Parse Error",

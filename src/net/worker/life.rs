@@ -206,7 +206,7 @@ impl Worker {
         };
         if connection.closing.is_none() {
             connection.closing = Some(reason);
-            connection.kept = Vec::new();
+            drop(connection.take_kept(&mut self.inbound));
             self.remember(conn, reason);
             let Some(connection) = self.connections.get_mut(conn as usize) else {
                 return;
@@ -346,7 +346,10 @@ impl Worker {
 
     pub(super) fn remove(&mut self, conn: u32) {
         // Before the socket goes: whoever sees its end may connect at once, and finds the place free.
-        let gone = self.connections.try_remove(conn as usize);
+        let mut gone = self.connections.try_remove(conn as usize);
+        if let Some(gone) = &mut gone {
+            drop(gone.take_kept(&mut self.inbound));
+        }
         if gone.is_some_and(|gone| gone.peer.as_client().is_some()) {
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }

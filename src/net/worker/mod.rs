@@ -84,6 +84,20 @@ struct Connection {
     facts: Facts,
 }
 
+impl Connection {
+    /// Takes out what was read and not consumed. `inbound` counts that of all connections.
+    fn take_kept(&mut self, inbound: &mut usize) -> Vec<u8> {
+        *inbound -= self.kept.len();
+        mem::take(&mut self.kept)
+    }
+
+    /// Keeps what was read and not consumed.
+    fn keep(&mut self, bytes: &[u8], inbound: &mut usize) {
+        *inbound += bytes.len();
+        self.kept.extend_from_slice(bytes);
+    }
+}
+
 /// The loop's state.
 pub struct Worker {
     index: u16,
@@ -117,6 +131,8 @@ pub struct Worker {
     stopping: Option<Instant>,
     /// This worker's part of [`Shared::buffered`].
     buffered: usize,
+    /// Bytes that were read from all connections and not consumed.
+    inbound: usize,
     /// Questions that are being answered.
     surveys: VecDeque<Survey>,
     /// What the connections that are gone had sent and taken, by account.
@@ -175,6 +191,7 @@ impl Worker {
             trim_at: None,
             stopping: None,
             buffered: 0,
+            inbound: 0,
             surveys: VecDeque::new(),
             // With room from the start: made later, behind what a crowd takes, it would keep the heap from shrinking.
             departed: Vec::with_capacity(ACCOUNTS),

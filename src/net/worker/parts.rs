@@ -13,6 +13,8 @@ pub(super) struct Parts<'a> {
     pub(super) outlets: &'a mut Outlets,
     pub(super) context: Context<'a>,
     pub(super) shared: &'a Shared,
+    /// What [`Connection::keep`] counts.
+    pub(super) inbound: &'a mut usize,
 }
 
 impl Worker {
@@ -34,6 +36,7 @@ impl Worker {
             outlets,
             context,
             shared: &self.shared,
+            inbound: &mut self.inbound,
         })
     }
 

@@ -52,7 +52,7 @@ impl Worker {
         }
         if connection.unfed {
             connection.unfed = false;
-            let bytes = mem::take(&mut connection.kept);
+            let bytes = connection.take_kept(&mut self.inbound);
             self.feed(conn, &bytes);
             return self.list(conn);
         }
@@ -106,7 +106,7 @@ impl Worker {
                 connection.readable = more || connection.hung_up;
                 let readable = connection.readable;
                 if len > 0 {
-                    connection.kept = Vec::new();
+                    drop(connection.take_kept(&mut self.inbound));
                 }
                 if readable {
                     self.list(conn);
@@ -139,10 +139,12 @@ impl Worker {
         let (transport, kept) = (&mut outlet.transport, &mut connection.kept);
         let result = transport.read_long(kept, missing, &mut buffer);
         self.read_buffer = buffer;
-        self.work.bytes += connection.kept.len() - before;
+        let grown = connection.kept.len() - before;
+        self.work.bytes += grown;
+        self.inbound += grown;
         match result {
-            _ if connection.kept.len() - before >= missing => {
-                let bytes = mem::take(&mut connection.kept);
+            _ if grown >= missing => {
+                let bytes = connection.take_kept(&mut self.inbound);
                 self.list(conn);
                 self.feed(conn, &bytes);
             }
@@ -176,9 +178,8 @@ impl Worker {
         let was_connected = connection.peer.is_connected();
         let peer = &mut connection.peer;
         let fed = parts.engine.feed(peer, bytes, &parts.context, outlets);
-        connection
-            .kept
-            .extend_from_slice(bytes.get(fed.consumed..).unwrap_or_default());
+        let rest = bytes.get(fed.consumed..).unwrap_or_default();
+        connection.keep(rest, parts.inbound);
         if let Some(level) = connection.peer.as_route().and_then(Route::level) {
             outlets.set_level(conn, level);
         }

@@ -95,15 +95,15 @@ impl Worker {
             return;
         };
         let connection = parts.connection;
+        let Some(level) = connection.peer.as_route().and_then(Route::level) else {
+            return;
+        };
+        let read = connection.take_kept(parts.inbound);
+        parts.outlets.compress(conn, level, &read);
+        connection.readable = true;
         let Peer::Route(route) = &connection.peer else {
             return;
         };
-        let Some(level) = route.session.level() else {
-            return;
-        };
-        let read = std::mem::take(&mut connection.kept);
-        parts.outlets.compress(conn, level, &read);
-        connection.readable = true;
         let session = &route.session;
         let name = session.agreement().map_or("off", Agreement::name);
         debug!(

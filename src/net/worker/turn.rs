@@ -3,12 +3,12 @@
 use std::mem;
 use std::sync::atomic::Ordering;
 
-use super::Worker;
 use super::handshake::Phase;
+use super::{Worker, slot};
 use crate::config::options::WriteTimeout;
 use crate::heap;
 use crate::limits;
-use crate::log::debug;
+use crate::log::{debug, error};
 use crate::net::mailbox::Mail;
 use crate::net::read_size::ReadSize;
 use crate::net::timers::{Deadline, Purpose};
@@ -41,7 +41,8 @@ impl Worker {
         }
     }
 
-    /// Where memory is limited and all workers together hold too much of it, this one gives its slowest consumer up.
+    /// Where memory is limited and all workers together hold too much of it, this one gives its slowest consumer up; where
+    /// there is none, whoever has sent most of a message whose end does not come.
     ///
     /// The sum of what is pending is cheap, and never less than what it takes: only above the limit it is worth looking
     /// at what queues share.
@@ -49,18 +50,36 @@ impl Worker {
         let Some(limit) = self.settings.options.memory_limit else {
             return self.publish_buffered(0);
         };
-        self.publish_buffered(self.outlets.pool.pending);
+        self.publish_buffered(self.outlets.pool.pending + self.inbound);
         if self.shared.buffered_bytes() <= limit {
             return;
         }
-        self.publish_buffered(self.outlets.memory());
+        self.publish_buffered(self.outlets.memory() + self.inbound);
         if self.shared.buffered_bytes() <= limit {
             return;
         }
         if let Some(conn) = self.outlets.slowest() {
             self.outlets.give_up(conn, CloseReason::SlowConsumerMemory);
-            self.publish_buffered(self.outlets.memory());
+        } else if let Some(conn) = self.longest_unfinished() {
+            let connection = self.connections.get(conn as usize);
+            if let Some(it) = connection {
+                let (peer, len) = (&it.peer, it.kept.len());
+                let text = format!("memory_limit of {limit} Exceeded: {len} bytes of a message");
+                error!(self.shared.log, "{peer} - {text} without its end");
+            }
+            self.end_with_text(conn, CloseReason::MemoryLimit);
         }
+        self.publish_buffered(self.outlets.memory() + self.inbound);
+    }
+
+    /// The connection of which most was read that cannot be worked off yet, if that is worth a connection.
+    fn longest_unfinished(&self) -> Option<u32> {
+        let unfinished = self.connections.iter().filter(|(_, it)| {
+            let is_waiting = it.unfed || it.closing.is_some();
+            !is_waiting && it.kept.len() >= limits::READ_BYTES_MIN
+        });
+        let longest = unfinished.max_by_key(|(_, it)| it.kept.len());
+        longest.map(|(key, _)| slot(key))
     }
 
     pub(super) fn publish_buffered(&mut self, bytes: usize) {
