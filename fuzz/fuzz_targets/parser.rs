@@ -116,7 +116,10 @@ fn check(publish: &Publish<'_>, limits: &Limits) {
 /// The same error, but that the bytes it quotes end where those that had been read end.
 fn assert_same_error(whole: Option<ParseError>, split: Option<ParseError>) {
     match (&whole, &split) {
-        (Some(ParseError::UnknownOperation(long)), Some(ParseError::UnknownOperation(short))) => {
+        (
+            Some(ParseError::UnknownOperation(_, long)),
+            Some(ParseError::UnknownOperation(_, short)),
+        ) => {
             assert!(long.starts_with(short), "{whole:?} and {split:?}");
         }
         _ => assert_eq!(whole, split),

@@ -153,7 +153,7 @@ impl Sink for Checker {
         assert!(!format!("{event:?}").is_empty());
     }
 
-    fn on_trouble(&mut self, _: &Route, trouble: &str) {
+    fn on_trouble(&mut self, _: &dyn fmt::Display, trouble: &str) {
         assert!(!trouble.contains('\n'));
     }
 

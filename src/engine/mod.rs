@@ -104,9 +104,9 @@ pub trait Sink {
         let _ = (conn, event);
     }
 
-    /// Hears of something that another server should not have sent, and that is passed over.
-    fn on_trouble(&mut self, session: &Route, trouble: &str) {
-        let _ = (session, trouble);
+    /// Hears of something that a peer should not have sent, though it is an operation.
+    fn on_trouble(&mut self, peer: &dyn fmt::Display, trouble: &str) {
+        let _ = (peer, trouble);
     }
 
     /// Hears of an operation that was refused.
@@ -337,7 +337,12 @@ impl Engine {
                         Err(end) => break end,
                     }
                 }
-                Err(reason) => break End::Close(reason),
+                Err(reason) => {
+                    if let Some(fault) = Client::fault(frame) {
+                        sink.on_trouble(&peer.session, &fault);
+                    }
+                    break End::Close(reason);
+                }
             };
             if delivery == Delivery::Filling {
                 break End::Pause;

@@ -8,7 +8,7 @@ use super::{Delivery, End, Engine, Fed, RoutePeer, Sink};
 use crate::limits;
 use crate::log::quote;
 use crate::proto::encode::error_line;
-use crate::proto::error::ParseError;
+use crate::proto::error::{ParseError, shown_text};
 use crate::proto::route::RouteFrame;
 use crate::session::{CloseReason, Context, RouteAction, RouteEvent, Verdict};
 use crate::stats::Traffic;
@@ -173,10 +173,8 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Result<(), End> {
         if let RouteFrame::Err(text) = frame {
-            let shown = text.get(..limits::LOGGED_NAME_BYTES_MAX).unwrap_or(text);
-            let text = String::from_utf8_lossy(shown).escape_debug().to_string();
-            let text = text.replace("\\'", "'").replace("\\\"", "\"");
-            sink.on_trouble(&peer.session, &format!("Route Error {text}"));
+            let text = format!("Route Error {}", shown_text(text));
+            sink.on_trouble(&peer.session, &text);
         }
         let (facts, answers) = (&self.facts, &mut self.answers);
         let action = peer.session.on_frame(frame, context, facts, answers);

@@ -614,8 +614,8 @@ impl Sink for Outlets {
         self.shared.desk.post(Happening::Event(origin, event));
     }
 
-    fn on_trouble(&mut self, session: &Route, trouble: &str) {
-        error!(self.shared.log, "{session} - {trouble}");
+    fn on_trouble(&mut self, peer: &dyn fmt::Display, trouble: &str) {
+        error!(self.shared.log, "{peer} - {trouble}");
     }
 
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>) {

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use serde_json::error::Category;
+
+use crate::limits;
+use crate::log::quote;
+
 /// Texts of `-ERR '…'`, to the letter: clients compare them.
 pub mod text {
     /// An operation that does not exist, or a payload without CRLF behind it.
@@ -42,17 +47,21 @@ pub mod text {
     pub const TLS_RATE: &str = "Connection throttling is active. Please try again later.";
 }
 
-/// Why bytes are not an operation.
+/// Bytes of an unknown operation that are shown.
+const SHOWN_MAX: usize = 32;
+
+/// Why bytes are not an operation. Shown as in the reference server's log, where tools look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParseError {
-    /// No operation starts like this, or a payload does not end in CRLF. The bytes are the offending start.
-    UnknownOperation(Vec<u8>),
+    /// No operation starts like this, or a payload does not end in CRLF: what kind of peer sent it, and the offending
+    /// start.
+    UnknownOperation(&'static str, Vec<u8>),
     /// The arguments are longer than the limit.
     ControlLine {
         /// `max_control_line`.
         limit: usize,
     },
-    /// Wrong number of arguments, or a size that is none: the verb, and the arguments as they came.
+    /// Wrong number of arguments, or a size that is none: what is wrong, and the arguments as they came.
     Arguments(&'static str, Vec<u8>),
     /// A message larger than the limit.
     Payload {
@@ -66,11 +75,17 @@ pub enum ParseError {
 }
 
 impl ParseError {
+    /// No operation of this kind of peer starts like that.
+    pub(super) fn unknown(peer: &'static str, start: &[u8]) -> ParseError {
+        let shown = start.get(..SHOWN_MAX).unwrap_or(start);
+        ParseError::UnknownOperation(peer, shown.to_vec())
+    }
+
     /// The text for the peer, if it gets one.
     #[must_use]
     pub fn wire_text(&self) -> Option<&'static str> {
         match self {
-            ParseError::UnknownOperation(_) => Some(text::UNKNOWN_OPERATION),
+            ParseError::UnknownOperation(..) => Some(text::UNKNOWN_OPERATION),
             ParseError::ControlLine { .. } => Some(text::CONTROL_LINE),
             ParseError::Payload { .. } => Some(text::PAYLOAD),
             ParseError::Arguments(..) | ParseError::Headers => None,
@@ -81,22 +96,16 @@ impl ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ParseError::UnknownOperation(start) => {
-                write!(
-                    f,
-                    "parser error: unknown protocol operation at '{}'",
-                    start.escape_ascii()
-                )
+            ParseError::UnknownOperation(peer, start) => {
+                // The numbers are those of an operation's start in the reference server, where most errors are found.
+                let start = quote(start.strip_suffix(b"\n").unwrap_or(start), None);
+                write!(f, "{peer} parser ERROR, state=0, i=0: proto='{start}...'")
             }
             ParseError::ControlLine { limit } => {
                 write!(f, "maximum control line exceeded: limit {limit}")
             }
-            ParseError::Arguments(verb, arguments) => {
-                write!(
-                    f,
-                    "{verb} bad or missing arguments: '{}'",
-                    arguments.escape_ascii()
-                )
+            ParseError::Arguments(what, arguments) => {
+                write!(f, "{what}: {}", quote(arguments, None))
             }
             ParseError::Payload { size, limit } => {
                 write!(f, "maximum payload exceeded: {size} vs {limit}")
@@ -107,3 +116,22 @@ impl fmt::Display for ParseError {
 }
 
 impl std::error::Error for ParseError {}
+
+/// The text of a peer's `-ERR`, for the log.
+#[must_use]
+pub fn shown_text(text: &[u8]) -> String {
+    let shown = text.get(..limits::LOGGED_NAME_BYTES_MAX).unwrap_or(text);
+    let text = String::from_utf8_lossy(shown).escape_debug().to_string();
+    text.replace("\\'", "'").replace("\\\"", "\"")
+}
+
+/// What is wrong with the JSON of an operation, for the log. Values are not shown: one of them can be a password.
+#[must_use]
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let column = error.column();
+    match error.classify() {
+        Category::Eof => "unexpected end of JSON input".into(),
+        Category::Data => format!("a value of the wrong type in JSON at column {column}"),
+        _ => format!("invalid JSON at column {column}"),
+    }
+}

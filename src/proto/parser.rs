@@ -105,8 +105,6 @@ struct Head {
     canonical: bool,
 }
 
-/// Bytes of the input that an error quotes.
-const QUOTED_MAX: usize = 32;
 /// Digits of a size at the most.
 const SIZE_DIGITS_MAX: usize = 9;
 
@@ -369,8 +367,8 @@ fn more(consumed: usize) -> Step<'static> {
     }
 }
 
-pub(super) fn unknown(at: &[u8]) -> ParseError {
-    ParseError::UnknownOperation(at.iter().take(QUOTED_MAX).copied().collect())
+fn unknown(at: &[u8]) -> ParseError {
+    ParseError::unknown("Client", at)
 }
 
 pub(super) fn is_blank(byte: u8) -> bool {
@@ -471,7 +469,7 @@ fn message_head(verb: Verb, line: &[u8], limits: &Limits) -> Result<Head, ParseE
     if with_headers && !limits.headers {
         return Err(ParseError::Headers);
     }
-    let bad = || ParseError::Arguments(if with_headers { "HPUB" } else { "PUB" }, line.to_vec());
+    let bad = |what| ParseError::Arguments(what, line.to_vec());
     let sizes = if with_headers { 2 } else { 1 };
     let (fields, count, mut canonical) = arguments::<4>(line);
     let (subject, reply, first, last) = match (count - sizes.min(count), fields) {
@@ -487,16 +485,22 @@ fn message_head(verb: Verb, line: &[u8], limits: &Limits) -> Result<Head, ParseE
             first,
             if with_headers { second } else { first },
         ),
-        _ => return Err(bad()),
+        _ if with_headers => return Err(bad("processHeaderPub Parse Error")),
+        _ => return Err(bad("processPub Parse Error")),
     };
-    let total_len = size(slice(line, last)).ok_or_else(bad)? as usize;
-    let header_len = if with_headers {
-        size(slice(line, first)).ok_or_else(bad)? as usize
+    let number =
+        |at, what| size(slice(line, at)).map_or_else(|| Err(bad(what)), |it| Ok(it as usize));
+    let (header_len, total_len) = if with_headers {
+        (
+            number(first, "processHeaderPub Bad or Missing Header Size")?,
+            number(last, "processHeaderPub Bad or Missing Total Size")?,
+        )
     } else {
-        0
+        (0, number(last, "processPub Bad or Missing Size")?)
     };
     if header_len > total_len {
-        return Err(bad());
+        // As the reference server spells it.
+        return Err(bad("processHeaderPub Header Size larger then TotalSize"));
     }
     if total_len > limits.max_payload {
         return Err(ParseError::Payload {
@@ -555,7 +559,7 @@ fn message<'a>(buf: &'a [u8], head: &Head) -> Result<Option<Publish<'a>>, ParseE
 
 /// The frames that are one line.
 fn line_frame(verb: Verb, line: &[u8]) -> Result<Frame<'_>, ParseError> {
-    let bad = |name| Err(ParseError::Arguments(name, line.to_vec()));
+    let bad = |what| Err(ParseError::Arguments(what, line.to_vec()));
     match verb {
         Verb::Sub => match arguments::<3>(line) {
             ([subject, sid, _], 2, _) => Ok(Frame::Subscribe {
@@ -568,7 +572,7 @@ fn line_frame(verb: Verb, line: &[u8]) -> Result<Frame<'_>, ParseError> {
                 queue: Some(slice(line, queue)),
                 sid: slice(line, sid),
             }),
-            _ => bad("SUB"),
+            _ => bad("processSub Parse Error"),
         },
         Verb::Unsub => match arguments::<2>(line) {
             ([sid, _], 1, _) => Ok(Frame::Unsubscribe {
@@ -582,7 +586,7 @@ fn line_frame(verb: Verb, line: &[u8]) -> Result<Frame<'_>, ParseError> {
                     max,
                 })
             }
-            _ => bad("UNSUB"),
+            _ => bad("processUnsub Parse Error"),
         },
         Verb::Connect => Ok(Frame::Connect(line)),
         Verb::Info => Ok(Frame::Info(line)),

@@ -297,7 +297,7 @@ impl From<&ParseError> for CloseReason {
         match error {
             ParseError::ControlLine { .. } => CloseReason::ControlLine,
             ParseError::Payload { .. } => CloseReason::Payload,
-            ParseError::UnknownOperation(_) | ParseError::Arguments(..) | ParseError::Headers => {
+            ParseError::UnknownOperation(..) | ParseError::Arguments(..) | ParseError::Headers => {
                 CloseReason::ProtocolViolation
             }
         }

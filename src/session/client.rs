@@ -19,7 +19,7 @@ use crate::limits;
 use crate::log::quote;
 use crate::proto::connect::Connect;
 use crate::proto::encode::error_line;
-use crate::proto::error::text;
+use crate::proto::error::{json_fault, shown_text, text};
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::info::{ClientInfo, ServerInfo};
 use crate::proto::parser;
@@ -262,14 +262,25 @@ impl Client {
                 let result = self.on_connect(json, context);
                 result.inspect_err(|reason| reason.tell(out))
             }
-            Frame::Info(json) => {
-                match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json) {
-                    Ok(_) => Ok(Action::Nothing),
-                    Err(_) => Err(CloseReason::ProtocolViolation),
-                }
-            }
+            Frame::Info(json) => match check_info(json) {
+                Ok(()) => Ok(Action::Nothing),
+                Err(_) => Err(CloseReason::ProtocolViolation),
+            },
             Frame::Err(_) => Err(CloseReason::ParseError),
         }
+    }
+
+    /// What is wrong with a frame that ended the connection, where that is in the frame itself: for the log.
+    #[cold]
+    #[must_use]
+    pub fn fault(frame: &Frame<'_>) -> Option<String> {
+        let result = match *frame {
+            Frame::Connect(json) => Connect::default().merge(json),
+            Frame::Info(json) => check_info(json),
+            Frame::Err(text) => return Some(format!("Client Error {}", shown_text(text))),
+            _ => return None,
+        };
+        result.err().as_ref().map(json_fault)
     }
 
     /// Appends `+OK` where the client wants one.
@@ -381,6 +392,11 @@ impl fmt::Display for Client {
         let account = &identity.account_name;
         write!(f, " - {}", shown(&format!("{account}/{who}")))
     }
+}
+
+/// INFO of a client has no effect, but must be an object.
+fn check_info(json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json).map(drop)
 }
 
 fn check_subscribe<'a>(

@@ -253,7 +253,9 @@ impl Worker {
                 error!(log, "{peer} - authentication error{credentials}");
             }
             CloseReason::AuthenticationTimeout => debug!(log, "{peer} - {reason}"),
-            CloseReason::AccountConnections => {
+            CloseReason::AccountConnections
+            | CloseReason::ClientProtocol
+            | CloseReason::NoResponders => {
                 let text = reason.wire_text().unwrap_or_default();
                 error!(log, "{peer} - {text}");
             }

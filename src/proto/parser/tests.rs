@@ -100,7 +100,7 @@ fn sizes_are_one_to_nine_digits() {
         "PUB a 0000000002\r\n",
     ] {
         assert!(
-            matches!(only(bad.as_bytes()), Err(ParseError::Arguments("PUB", _))),
+            matches!(only(bad.as_bytes()), Err(ParseError::Arguments(..))),
             "{bad}"
         );
     }
@@ -111,7 +111,7 @@ fn sizes_are_one_to_nine_digits() {
         "HPUB a x 4\r\n",
     ] {
         assert!(
-            matches!(only(bad.as_bytes()), Err(ParseError::Arguments("HPUB", _))),
+            matches!(only(bad.as_bytes()), Err(ParseError::Arguments(..))),
             "{bad}"
         );
     }
@@ -128,7 +128,7 @@ fn sizes_are_one_to_nine_digits() {
 fn a_message_needs_crlf_behind_it() {
     for bad in ["PUB a 2\r\nhi\n", "PUB a 2\r\nhix", "PUB a 2\r\nhi\rx"] {
         assert!(
-            matches!(only(bad.as_bytes()), Err(ParseError::UnknownOperation(_))),
+            matches!(only(bad.as_bytes()), Err(ParseError::UnknownOperation(..))),
             "{bad:?}"
         );
     }
@@ -180,7 +180,7 @@ fn an_unknown_verb_is_noticed_at_its_first_wrong_byte() {
         "RS+ a",
     ] {
         assert!(
-            matches!(only(bad.as_bytes()), Err(ParseError::UnknownOperation(_))),
+            matches!(only(bad.as_bytes()), Err(ParseError::UnknownOperation(..))),
             "{bad:?}"
         );
     }
@@ -230,4 +230,44 @@ fn what_waits_is_bounded() {
     let mut parser = Parser::default();
     parser.next(b"PUB a 500\r\n", &LIMITS).expect("a head");
     assert_eq!(parser.wanted(), "a 500\r\n".len() + 502);
+}
+
+#[test]
+fn what_is_wrong_is_logged_in_the_words_of_the_reference_server() {
+    for (wire, line) in [
+        (
+            &b"FOO bar\r\n"[..],
+            r#"Client parser ERROR, state=0, i=0: proto='"FOO bar\r"...'"#,
+        ),
+        (
+            b"\x16\x03\x01\x00\xff\x00\r\n",
+            r#"Client parser ERROR, state=0, i=0: proto='"\x16\x03\x01\x00\xff\x00\r"...'"#,
+        ),
+        (
+            b"PUB a\"b\xff abc\r\n",
+            r#"processPub Bad or Missing Size: "a\"b\xff abc""#,
+        ),
+        (b"PUB foo\r\n", r#"processPub Parse Error: "foo""#),
+        (
+            b"HPUB foo 5\r\n",
+            r#"processHeaderPub Parse Error: "foo 5""#,
+        ),
+        (
+            b"HPUB a b x\r\n",
+            r#"processHeaderPub Bad or Missing Header Size: "a b x""#,
+        ),
+        (
+            b"HPUB a 5 x\r\n",
+            r#"processHeaderPub Bad or Missing Total Size: "a 5 x""#,
+        ),
+        (
+            b"HPUB a 12 10\r\n",
+            r#"processHeaderPub Header Size larger then TotalSize: "a 12 10""#,
+        ),
+        (b"SUB foo\r\n", r#"processSub Parse Error: "foo""#),
+        (b"UNSUB a b c\r\n", r#"processUnsub Parse Error: "a b c""#),
+    ] {
+        let found = only(wire).expect_err("it is malformed").to_string();
+        assert_eq!(found, line);
+    }
 }

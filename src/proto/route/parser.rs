@@ -13,7 +13,7 @@
 use super::frame::{RouteFrame, RouteMessage};
 use crate::proto::error::ParseError;
 use crate::proto::frame::Publish;
-use crate::proto::parser::{self, is_blank, line_end, quick_message, size, unknown, word_len};
+use crate::proto::parser::{self, is_blank, line_end, quick_message, size, word_len};
 
 /// What a route may send.
 #[derive(Clone, Copy, Debug)]
@@ -241,8 +241,12 @@ fn message_head(
     with_headers: bool,
     limits: &RouteLimits,
 ) -> Result<Head, ParseError> {
-    let verb = if with_headers { "HMSG" } else { "RMSG" };
-    let bad = || bad_arguments(verb, line);
+    let what = if with_headers {
+        "processRoutedHeaderMsgArgs Parse Error"
+    } else {
+        "processRoutedMsgArgs Parse Error"
+    };
+    let bad = || bad_arguments(what, line.get(verb_len..).unwrap_or_default());
     let mut words = words(line, verb_len);
     let account = match limits.is_pinned {
         true => None,
@@ -302,7 +306,7 @@ fn message_head(
 
 /// The arguments of `RS+`.
 fn interest<'a>(arguments: &'a [u8], limits: &RouteLimits) -> Result<RouteFrame<'a>, ParseError> {
-    let bad = || bad_arguments("RS+", arguments);
+    let bad = || bad_arguments("processRemoteSub Parse Error", arguments);
     let (account, [subject, queue, weight, rest]) = fields(arguments, limits);
     let queue = match (queue, weight) {
         (None, None) => None,
@@ -334,7 +338,7 @@ fn no_interest<'a>(
                 queue,
             })
         }
-        _ => Err(bad_arguments("RS-", arguments)),
+        _ => Err(bad_arguments("processRemoteUnsub Parse Error", arguments)),
     }
 }
 
@@ -349,9 +353,13 @@ fn fields<'a>(
     (account, std::array::from_fn(|_| words.next()))
 }
 
-fn bad_arguments(verb: &'static str, arguments: &[u8]) -> ParseError {
+fn bad_arguments(what: &'static str, arguments: &[u8]) -> ParseError {
     let shown = arguments.trim_ascii().iter().take(QUOTED_MAX);
-    ParseError::Arguments(verb, shown.copied().collect())
+    ParseError::Arguments(what, shown.copied().collect())
+}
+
+fn unknown(at: &[u8]) -> ParseError {
+    ParseError::unknown("Router", at)
 }
 
 #[cfg(test)]
