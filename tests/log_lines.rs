@@ -2,7 +2,69 @@
 
 mod support;
 
+use support::server::{Server, Start};
 use support::{programs, start};
+
+/// A user who can be told apart in the log, and may subscribe to these subjects.
+fn one_user(subjects: &str) -> String {
+    format!(
+        "accounts {{ A {{ users: [ {{user: a, password: p, permissions: {{subscribe: [{subjects}]}}}} ] }} }}\n"
+    )
+}
+
+/// What CONNECT of that user has besides, and how the log names it then.
+const USER: &str =
+    ",\"user\":\"a\",\"pass\":\"p\",\"name\":\"app\",\"lang\":\"go\",\"version\":\"9\"";
+const LABEL: &str = r#" - "v9:go:app" - "A/user:a" - "#;
+
+/// Waits for the log to have all of these lines about that user.
+fn expect_log(server: &mut Server, lines: &[&str]) {
+    for line in lines {
+        let line = format!("{LABEL}{line}\n");
+        let found = server.process().wait_for_log(|log| log.contains(&line));
+        found.unwrap_or_else(|log| panic!("no {line:?} in {log}"));
+    }
+}
+
+#[test]
+fn traced_lines_name_the_client_both_ways_and_tell_of_the_end_of_subscriptions() {
+    for program in programs() {
+        let start = Start::new(&program).conf(&one_user("foo, bar")).arg("-DV");
+        let mut server = start.started();
+        let mut client = server.client(USER);
+        client.send(b"SUB foo 1\r\nSUB bar q 2\r\nPUB foo 2\r\nhi\r\nUNSUB 1\r\nPING\r\n");
+        client.expect(b"MSG foo 1 2\r\nhi\r\nPONG\r\n");
+        let lines = [
+            "<<- [PUB foo 2]",
+            "->> [MSG foo 1 2]",
+            "->> MSG_PAYLOAD: [\"hi\"]",
+            "->> [PONG]",
+            "<-> [DELSUB 1]",
+        ];
+        expect_log(&mut server, &lines);
+        client.send(b"SUB foo 3\r\nUNSUB 3 1\r\nPUB foo 0\r\n\r\nSUB foo 4\r\n");
+        expect_log(&mut server, &["->> [MSG foo 3 0]", "<-> [DELSUB 3]"]);
+        server.reload(&one_user("foo")).unwrap();
+        expect_log(&mut server, &["<-> [DELSUB 2]"]);
+        drop(client);
+        expect_log(&mut server, &["<-> [DELSUB 4]"]);
+    }
+}
+
+#[test]
+fn who_was_in_before_is_named_when_tracing_begins() {
+    for program in programs() {
+        let conf = one_user("foo");
+        let mut server = start(&program, &conf);
+        let mut client = server.client(USER);
+        client.send(b"SUB foo 1\r\n");
+        client.ping();
+        server.reload(&format!("{conf}trace: true")).unwrap();
+        client.send(b"PUB foo 0\r\n\r\n");
+        client.expect(b"MSG foo 1 0\r\n\r\n");
+        expect_log(&mut server, &["<<- [PUB foo 0]", "->> [MSG foo 1 0]"]);
+    }
+}
 
 #[test]
 fn what_a_client_gets_wrong_is_logged() {

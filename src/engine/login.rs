@@ -68,9 +68,11 @@ impl Engine {
         again: bool,
         sink: &mut impl Sink,
     ) -> Result<(), CloseReason> {
+        sink.on_named(peer.conn, &peer.session);
         let identity = peer.session.identity().map(Arc::clone);
         let account = identity.as_ref().map_or(peer.account, |it| it.account);
         if again || account != peer.account {
+            self.tell_ends(peer.conn, sink);
             self.forget(peer);
         } else {
             let headers = peer.session.headers;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::broker::{Broker, Mark, Replies, Subscriptions};
+use crate::broker::{Broker, Mark, Replies, Subscription, Subscriptions};
 use crate::monitor::system::SystemRequest;
 use crate::proto::encode::{Message, error_line};
 use crate::proto::error::ParseError;
@@ -107,6 +107,16 @@ pub trait Sink {
     /// Hears of something that a peer should not have sent, though it is an operation.
     fn on_trouble(&mut self, peer: &dyn fmt::Display, trouble: &str) {
         let _ = (peer, trouble);
+    }
+
+    /// Hears that a client has been let in, if it wants to name it when it traces.
+    fn on_named(&mut self, conn: u32, session: &Client) {
+        let _ = (conn, session);
+    }
+
+    /// Hears that a subscription ends, if it wants to trace that.
+    fn on_end(&mut self, conn: u32, sid: &[u8]) {
+        let _ = (conn, sid);
     }
 
     /// Hears of an operation that was refused.
@@ -445,7 +455,7 @@ impl Engine {
                 sid,
                 guarded,
             } => self.subscribe(peer, (subject, queue, sid), guarded, context, sink),
-            Action::Unsubscribe { sid, max } => self.unsubscribe(peer, sid, max),
+            Action::Unsubscribe { sid, max } => self.unsubscribe(peer, sid, max, sink),
             Action::Connected { again } => {
                 self.log_in(peer, again, sink).map_err(End::Close)?;
                 peer.session.accept(&mut self.answers);
@@ -515,14 +525,28 @@ impl Engine {
         self.answer(peer, sink);
     }
 
-    fn unsubscribe(&mut self, peer: &ClientPeer, sid: &[u8], max: u32) {
+    fn unsubscribe(&mut self, peer: &ClientPeer, sid: &[u8], max: u32, sink: &mut impl Sink) {
         let Some(sub) = self.subscriptions.find(peer.conn, sid) else {
             return;
         };
         match self.subscriptions.get(sub) {
             Some(subscription) if u64::from(max) > subscription.delivered => subscription.max = max,
-            _ => self.end(peer.account, sub),
+            _ => self.end_told(peer.account, sub, sink),
         }
+    }
+
+    /// Tells that all subscriptions of a connection are about to end.
+    pub fn tell_ends(&mut self, conn: u32, sink: &mut impl Sink) {
+        let tell = |it: &mut Subscription| sink.on_end(conn, it.sid.as_bytes());
+        self.subscriptions.for_each_of(conn, tell);
+    }
+
+    /// Ends one subscription, and tells.
+    fn end_told(&mut self, account: u32, sub: SubRef, sink: &mut impl Sink) {
+        if let Some(ending) = self.subscriptions.get(sub) {
+            sink.on_end(ending.conn, ending.sid.as_bytes());
+        }
+        self.end(account, sub);
     }
 
     /// Ends one subscription.

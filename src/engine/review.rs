@@ -86,7 +86,7 @@ impl Engine {
                 sid: sid.as_bytes(),
             };
             self.refuse(peer, &violation, sink);
-            self.end(peer.account, sub);
+            self.end_told(peer.account, sub, sink);
         }
     }
 }

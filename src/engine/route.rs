@@ -101,7 +101,7 @@ impl Engine {
         {
             self.say_no_responders(peer, publish, sink);
         }
-        self.end_ended();
+        self.end_ended(sink);
         outcome.delivery()
     }
 
@@ -148,7 +148,7 @@ impl Engine {
             depth: 0,
         };
         self.route(crossing, &Origin::nobody(now), sink);
-        self.end_ended();
+        self.end_ended(sink);
     }
 
     /// Delivers a message in the account where it has come to.
@@ -287,7 +287,7 @@ impl Engine {
             };
             outcome.merge(self.cross(crossing, &origin, sink));
         }
-        self.end_ended();
+        self.end_ended(sink);
         outcome.delivery()
     }
 
@@ -365,7 +365,7 @@ impl Engine {
         if !self.met.is_empty() {
             outcome.merge(self.cross_back(index, &publish, now, sink));
         }
-        self.end_ended();
+        self.end_ended(sink);
         outcome.delivery()
     }
 
@@ -444,9 +444,9 @@ impl Engine {
     }
 
     /// Ends the subscriptions that have had their last message.
-    fn end_ended(&mut self) {
+    fn end_ended(&mut self, sink: &mut impl Sink) {
         while let Some((sub, account)) = self.ended.pop() {
-            self.end(account, sub);
+            self.end_told(account, sub, sink);
         }
     }
 }

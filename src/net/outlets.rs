@@ -13,9 +13,12 @@
 //! Whoever reads is never lost to a producer that is faster. Who has stopped costs its producers a moment, once; then it
 //! gets what they send until its queue is full.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
 
 use super::busy_poll::{Recipient, Recipients};
 use super::cluster::Happening;
@@ -71,6 +74,8 @@ pub(super) struct Outlets {
     pub(super) now: Instant,
     /// Whether protocol lines are logged.
     tracing: bool,
+    /// How traced lines name the clients that are in; empty while nothing is traced.
+    names: HashMap<u32, Box<str>, RandomState>,
 }
 
 impl Outlets {
@@ -99,6 +104,7 @@ impl Outlets {
             leeway: 0,
             recipients: Recipients::default(),
             now: Instant::now(),
+            names: HashMap::default(),
         }
     }
 
@@ -109,11 +115,21 @@ impl Outlets {
         self.leeway = limits::LEEWAY_BYTES;
     }
 
-    /// Starts a turn.
-    pub(super) fn start_turn(&mut self, now: Instant) {
+    /// Starts a turn; true if it is the first one of which lines are logged, and clients have [no names](Sink::on_named)
+    /// yet.
+    pub(super) fn start_turn(&mut self, now: Instant) -> bool {
         self.now = now;
         self.pool.tick = self.shared.moment(now).tick();
-        self.tracing = self.shared.log.trace_on();
+        let was_tracing = std::mem::replace(&mut self.tracing, self.shared.log.trace_on());
+        if was_tracing && !self.tracing {
+            self.names = HashMap::default();
+        }
+        self.tracing && !was_tracing
+    }
+
+    /// Whether protocol lines are logged.
+    pub(super) fn is_tracing(&self) -> bool {
+        self.tracing
     }
 
     pub(super) fn insert(&mut self, conn: u32, outlet: Outlet) {
@@ -132,6 +148,7 @@ impl Outlets {
     /// Takes an outlet out; its producers go on, its buffers go back.
     pub(super) fn remove(&mut self, conn: u32) -> Option<Outlet> {
         self.release(conn);
+        self.names.remove(&conn);
         let mut outlet = self.slots.get_mut(conn as usize)?.take()?;
         outlet.discard(&mut self.pool);
         Some(outlet)
@@ -363,7 +380,11 @@ impl Outlets {
         }
     }
 
+    /// How a traced line names a connection.
     fn label(&self, conn: u32) -> String {
+        if let Some(name) = self.names.get(&conn) {
+            return name.to_string();
+        }
         let outlet = self.slots.get(conn as usize).and_then(Option::as_ref);
         outlet.map_or_else(String::new, |outlet| outlet.label.to_string())
     }
@@ -616,6 +637,19 @@ impl Sink for Outlets {
 
     fn on_trouble(&mut self, peer: &dyn fmt::Display, trouble: &str) {
         error!(self.shared.log, "{peer} - {trouble}");
+    }
+
+    fn on_named(&mut self, conn: u32, session: &Client) {
+        if self.tracing {
+            let name = session.to_string().into_boxed_str();
+            self.names.insert(conn, name);
+        }
+    }
+
+    fn on_end(&mut self, conn: u32, sid: &[u8]) {
+        if self.tracing {
+            trace::ended(&self.shared.log, &self.label(conn), sid);
+        }
     }
 
     fn on_refusal(&mut self, session: &Client, violation: &Violation<'_>) {

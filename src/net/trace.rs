@@ -100,6 +100,15 @@ pub(super) fn delivered(
     }
 }
 
+/// Logs that a subscription has ended.
+pub(super) fn ended(log: &Logger, client: &str, sid: &[u8]) {
+    trace!(
+        log,
+        "{client} - <-> [DELSUB {}]",
+        String::from_utf8_lossy(sid)
+    );
+}
+
 /// Logs an operation that came from another server.
 pub(super) fn inbound_routed(
     log: &Logger,

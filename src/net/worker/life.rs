@@ -212,6 +212,9 @@ impl Worker {
                 return;
             };
             let is_route = connection.peer.as_route().is_some();
+            if self.outlets.is_tracing() {
+                self.engine.tell_ends(conn, &mut self.outlets);
+            }
             self.engine.part(&mut connection.peer);
             if !is_route {
                 self.note_crowd();

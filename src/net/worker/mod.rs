@@ -39,7 +39,7 @@ use super::outlets::Outlets;
 use super::read_size::ReadSize;
 use super::shared::Shared;
 use super::timers::Timers;
-use crate::engine::{Engine, Peer};
+use crate::engine::{Engine, Peer, Sink as _};
 use crate::limits;
 use crate::monitor::snapshot::AccountTraffic;
 use crate::proto::info::ServerInfo;
@@ -215,7 +215,9 @@ impl Worker {
         loop {
             let now = self.wait(&mut events);
             self.turn_began = Some(now);
-            self.outlets.start_turn(now);
+            if self.outlets.start_turn(now) {
+                self.name_clients();
+            }
             self.handshakes_left = limits::HANDSHAKES_PER_TURN;
             self.take_mail();
             for event in &events {
@@ -336,6 +338,16 @@ impl Worker {
             Found::Other
         } else {
             Found::Nothing
+        }
+    }
+
+    /// Has those who are in already named in what is traced from now on.
+    #[cold]
+    fn name_clients(&mut self) {
+        for (conn, connection) in &self.connections {
+            if let Some(client) = connection.peer.as_client() {
+                self.outlets.on_named(slot(conn), client);
+            }
         }
     }
 
