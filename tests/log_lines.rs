@@ -45,6 +45,10 @@ fn traced_lines_name_the_client_both_ways_and_tell_of_the_end_of_subscriptions()
         client.send(b"SUB foo 3\r\nUNSUB 3 1\r\nPUB foo 0\r\n\r\nSUB foo 4\r\n");
         expect_log(&mut server, &["->> [MSG foo 3 0]", "<-> [DELSUB 3]"]);
         server.reload(&one_user("foo")).unwrap();
+        let removed =
+            "Removed sub \"bar\" using queue \"q\" (sid \"2\") for User \"a\" - not authorized";
+        let found = server.process().wait_for_log(|log| log.contains(removed));
+        found.unwrap_or_else(|log| panic!("{log}"));
         expect_log(&mut server, &["<-> [DELSUB 2]"]);
         drop(client);
         expect_log(&mut server, &["<-> [DELSUB 4]"]);

@@ -170,8 +170,16 @@ impl fmt::Display for Violation<'_> {
                 }
                 write!(f, ", SID {}", sid.escape_ascii())
             }
-            Violation::Withdrawn { subject, sid, .. } => {
-                write!(f, "Removed sub {} (sid {})", quoted(subject), quoted(sid))
+            Violation::Withdrawn {
+                subject,
+                queue,
+                sid,
+            } => {
+                write!(f, "Removed sub {}", quoted(subject))?;
+                if let Some(queue) = queue {
+                    write!(f, " using queue {}", quoted(queue))?;
+                }
+                write!(f, " (sid {})", quoted(sid))
             }
             Violation::TooManyTokens { subject, sid } => {
                 let sid = sid.escape_ascii();
