@@ -17,12 +17,37 @@ const USER: &str =
     ",\"user\":\"a\",\"pass\":\"p\",\"name\":\"app\",\"lang\":\"go\",\"version\":\"9\"";
 const LABEL: &str = r#" - "v9:go:app" - "A/user:a" - "#;
 
+/// Waits for the log to have this text so many times.
+fn expect_times(server: &mut Server, text: &str, count: usize) {
+    let process = server.process();
+    let found = process.wait_for_log(|log| log.matches(text).count() >= count);
+    found.unwrap_or_else(|log| panic!("no {text:?} in {log}"));
+}
+
 /// Waits for the log to have all of these lines about that user.
 fn expect_log(server: &mut Server, lines: &[&str]) {
     for line in lines {
-        let line = format!("{LABEL}{line}\n");
-        let found = server.process().wait_for_log(|log| log.contains(&line));
-        found.unwrap_or_else(|log| panic!("no {line:?} in {log}"));
+        expect_times(server, &format!("{LABEL}{line}\n"), 1);
+    }
+}
+
+#[test]
+fn whoever_was_refused_and_lingers_is_not_pinged() {
+    const PINGS: usize = 5;
+    for program in programs() {
+        let conf = format!("{}ping_interval: \"50ms\"\nping_max: 1000", one_user("foo"));
+        let mut server = start(&program, &conf);
+        // It does not close its side, so that it is there for a while.
+        let mut refused = server.client("");
+        refused.expect(b"-ERR 'Authorization Violation'\r\n");
+        expect_times(&mut server, "Client connection closed: Auth", 1);
+        let before = server.log().matches("Client Ping Timer").count();
+        let _other = server.client(USER);
+        expect_times(&mut server, "Client Ping Timer", before + PINGS);
+        let log = server.log();
+        let (_, after) = log.split_once("Client connection closed").expect("it was");
+        let own = |line: &&str| line.ends_with("Client Ping Timer") && !line.contains(LABEL);
+        assert_eq!(after.lines().find(own), None);
     }
 }
 

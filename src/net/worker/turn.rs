@@ -154,7 +154,9 @@ impl Worker {
 
     pub(super) fn beat(&mut self, conn: u32) {
         let options = &self.settings.options;
-        let Some(connection) = self.connections.get_mut(conn as usize) else {
+        let connection = self.connections.get_mut(conn as usize);
+        // One that has ended, and lingers so that its peer can read to the end, needs none.
+        let Some(connection) = connection.filter(|it| it.closing.is_none()) else {
             return;
         };
         if connection.peer.as_route().is_some() {
