@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+
 use support::server::{Server, Start};
 use support::{programs, start};
 
@@ -28,6 +32,76 @@ fn expect_times(server: &mut Server, text: &str, count: usize) {
 fn expect_log(server: &mut Server, lines: &[&str]) {
     for line in lines {
         expect_times(server, &format!("{LABEL}{line}\n"), 1);
+    }
+}
+
+/// What the log says, in its order, without what stands before the level.
+fn lines(log: &str) -> Vec<&str> {
+    let texts = log.lines().filter_map(|line| line.split_once(" ["));
+    texts.map(|(_, text)| text).collect()
+}
+
+#[test]
+fn a_member_of_a_cluster_tells_what_it_starts_and_stops() {
+    const CONF: &str = "cluster {name: C, listen: \"127.0.0.1:-1\"}\n";
+    for program in programs() {
+        let mut server = start(&program, CONF);
+        expect_times(&mut server, "Listening for route connections on", 1);
+        let renamed = CONF.replace("name: C", "name: D");
+        server.reload(&renamed).unwrap();
+        server.process().signal(Signal::INT);
+        server.process().wait();
+        let log = server.log();
+        let mut found = lines(&log).into_iter();
+        for line in [
+            "INF]   Cluster:  C",
+            "DBG] Created system account: \"$SYS\"",
+            "INF] Cluster name is C",
+            "INF] Cluster name updated to D",
+            "INF] Initiating Shutdown...",
+            "DBG] SYSTEM - System connection closed: Client Closed",
+            "INF] Server Exiting..",
+        ] {
+            assert!(found.any(|it| it == line), "no {line:?} in {log}");
+        }
+        for line in [
+            "DBG] Client accept loop exiting..",
+            "DBG] Route accept loop exiting..",
+        ] {
+            assert!(lines(&log).contains(&line), "no {line:?} in {log}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_talk_of_a_system_account_where_none_is_made() {
+    const OWN: &str = "accounts {A {users: [{user: a, password: p}]}}\nsystem_account: A";
+    for program in programs() {
+        for conf in [OWN, "no_system_account: true"] {
+            let mut server = start(&program, conf);
+            server.process().signal(Signal::INT);
+            server.process().wait();
+            let log = server.log();
+            assert!(!log.contains("Created system account"), "{log}");
+            let is_there = log.contains("SYSTEM - System connection closed");
+            assert_eq!(is_there, conf == OWN, "{log}");
+        }
+    }
+}
+
+#[test]
+fn a_taken_route_port_is_told_with_its_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("it has an address");
+    let port = address.port();
+    for program in programs() {
+        let conf = format!("cluster {{name: C, listen: \"{address}\"}}");
+        let start = Start::new(&program).conf(&conf);
+        let why = start.run().expect_err("the port is taken");
+        let text = format!(
+            "[FTL] Error listening on router port: {port} - listen tcp {address}: bind: address already in use\n"
+        );
+        assert!(why.contains(&text), "{why}");
     }
 }
 

@@ -30,6 +30,8 @@ pub enum ServerError {
     ListenForRoutes {
         /// The port.
         port: u16,
+        /// `host:port`.
+        addr: String,
         /// What the system says.
         cause: io::Error,
     },
@@ -68,10 +70,14 @@ impl fmt::Display for ServerError {
                     cause(error)
                 )
             }
-            ServerError::ListenForRoutes { port, cause: error } => {
+            ServerError::ListenForRoutes {
+                port,
+                addr,
+                cause: error,
+            } => {
                 write!(
                     f,
-                    "Error listening on router port: {port} - {}",
+                    "Error listening on router port: {port} - listen tcp {addr}: bind: {}",
                     cause(error)
                 )
             }

@@ -7,11 +7,12 @@ use super::{Setup, with_port};
 use crate::clock;
 use crate::config::options::{Options, Secret};
 use crate::limits;
-use crate::log::{Logger, info, warn};
+use crate::log::{Logger, debug, info, warn};
 use crate::proto::info::PROTOCOL_VERSION;
 
-/// Logs who starts here, by what configuration, and what is doubtful about that, in the reference server's order.
-pub(super) fn greet(setup: &Setup, server_id: &str) {
+/// Logs who starts here, in which cluster, by what configuration, and what is doubtful about that, in the reference
+/// server's order.
+pub(super) fn greet(setup: &Setup, server_id: &str, cluster: Option<&str>) {
     let (log, options) = (&setup.log, &setup.loaded.options);
     let version = env!("CARGO_PKG_VERSION");
     info!(log, "Starting midge");
@@ -19,6 +20,9 @@ pub(super) fn greet(setup: &Setup, server_id: &str) {
         log,
         "  Version:  {version} (NATS protocol {PROTOCOL_VERSION})"
     );
+    if let Some(cluster) = cluster {
+        info!(log, "  Cluster:  {cluster}");
+    }
     let name = options.server_name.as_deref().unwrap_or(server_id);
     info!(log, "  Name:     {name}");
     info!(log, "  ID:       {server_id}");
@@ -36,6 +40,10 @@ pub(super) fn greet(setup: &Setup, server_id: &str) {
     }
     warn_of(log, payloads(options));
     warn_of(log, clock(options, SystemTime::now()));
+    let is_given = |name: &&str| options.accounts.iter().any(|it| it.name == **name);
+    if let Some(name) = options.system_account().filter(|name| !is_given(name)) {
+        debug!(log, "Created system account: \"{name}\"");
+    }
 }
 
 /// All that is doubtful about options by themselves, in the order of the log.

@@ -25,7 +25,7 @@ use crate::config::Loaded;
 use crate::config::options::{LogFormat, Options, TlsConfig};
 use crate::id;
 use crate::limits;
-use crate::log::{LineFormat, LogOptions, Logger, info};
+use crate::log::{LineFormat, LogOptions, Logger, debug, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
 use crate::net::busy_poll::Places;
 use crate::net::cluster::Desk;
@@ -146,7 +146,8 @@ impl Server {
     pub fn start_with(setup: Setup) -> Result<Server, ServerError> {
         check(&setup.loaded.options)?;
         let server_id = id::server_id();
-        greeting::greet(&setup, &server_id);
+        let cluster_name = cluster_name(&setup.loaded.options);
+        greeting::greet(&setup, &server_id, cluster_name.as_deref());
         let Setup {
             loaded: Loaded {
                 options, digest, ..
@@ -215,8 +216,12 @@ impl Server {
             descriptors,
             heartbeat,
         )?;
-        let cluster = match routes {
-            Some(listener) => Some(join(&mut acceptor, listener, &settings.options)?),
+        let cluster = match routes.zip(cluster_name) {
+            Some((listener, name)) => {
+                let addr = listener.local_addr()?;
+                acceptor.join_cluster(listener, name.clone())?;
+                Some((addr, name))
+            }
             None => None,
         };
         let state = State {
@@ -330,7 +335,7 @@ impl Server {
     }
 
     fn shut_down(&mut self) {
-        self.lame_duck = None;
+        let is_accepting = self.lame_duck.take().is_none();
         lock(&self.state).watch = None;
         if !self.control.stop() {
             return;
@@ -343,13 +348,28 @@ impl Server {
             // A thread that panicked has taken the process with it.
             let _ = thread.join();
         }
+        let log = &self.shared.log;
+        if is_accepting {
+            debug!(log, "Client accept loop exiting..");
+        }
+        if self.route_addr.is_some() {
+            debug!(log, "Route accept loop exiting..");
+        }
         if let Some(mailbox) = self.shared.mailboxes.first() {
             mailbox.command(Command::Stop);
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        lock(&self.state).files.remove();
+        let has_system_account = {
+            let mut state = lock(&self.state);
+            state.files.remove();
+            state.settings.options.system_account().is_some()
+        };
+        if has_system_account {
+            let text = "System connection closed: Client Closed";
+            debug!(self.shared.log, "SYSTEM - {text}");
+        }
         info!(self.shared.log, "Server Exiting..");
     }
 }
@@ -495,25 +515,20 @@ fn listen_for_routes(options: &Options) -> Result<Option<Listener>, ServerError>
     let Some(port) = options.cluster.port else {
         return Ok(None);
     };
-    let listener = Listener::bind(&options.cluster.host, port);
-    let listener = listener.map_err(|cause| ServerError::ListenForRoutes { port, cause });
+    let host = &options.cluster.host;
+    let listener = Listener::bind(host, port).map_err(|cause| ServerError::ListenForRoutes {
+        port,
+        addr: with_port(host, port),
+        cause,
+    });
     listener.map(Some)
 }
 
-/// Has the control thread look after a cluster; gives its address and its name, made up if it has none.
-fn join(
-    acceptor: &mut Acceptor,
-    listener: Listener,
-    options: &Options,
-) -> Result<(SocketAddr, String), ServerError> {
-    let addr = listener.local_addr()?;
-    let name = options
-        .cluster
-        .name
-        .clone()
-        .unwrap_or_else(id::cluster_name);
-    acceptor.join_cluster(listener, name.clone())?;
-    Ok((addr, name))
+/// The name of the cluster, if there is to be one; made up if it has none.
+fn cluster_name(options: &Options) -> Option<String> {
+    options.cluster.port?;
+    let name = options.cluster.name.clone();
+    Some(name.unwrap_or_else(id::cluster_name))
 }
 
 /// The cores that this process may use.

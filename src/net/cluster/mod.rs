@@ -562,6 +562,7 @@ impl Cluster {
         let is_renamed = after.name.is_some() && after.name.as_deref() != Some(self.facts.name());
         if let (true, Some(name)) = (is_renamed, &after.name) {
             renewed.info.cluster = Some(name.clone());
+            info!(self.shared.log, "Cluster name updated to {name}");
         }
         renewed.has_met_others = self.facts.has_met_others;
         renewed.info.is_dynamic = after.name.is_none() && self.facts.info.is_dynamic;
