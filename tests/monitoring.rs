@@ -1572,3 +1572,16 @@ fn the_system_account_hears_of_clients_and_counters() {
     }
     assert!(differences.is_empty(), "{differences:#?}");
 }
+
+#[test]
+fn where_there_is_the_system_account_alone_credentials_are_looked_at() {
+    for path in support::programs() {
+        let start = Start::new(&path).arg("-m").arg("-1");
+        let server = start.conf("accounts {A {}}\nsystem_account: A").started();
+        assert_eq!(get(server.monitor(), "/varz").json()["auth_required"], true);
+        assert_eq!(server.connect().expect_info()["auth_required"], true);
+        server.client("").ping();
+        let mut unknown = server.client(",\"user\":\"u\",\"pass\":\"p\"");
+        unknown.expect(b"-ERR 'Authorization Violation'\r\n");
+    }
+}

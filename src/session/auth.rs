@@ -170,6 +170,8 @@ pub struct Authenticator {
     token: Option<Login>,
     single: Option<(String, Login)>,
     nameless: Nameless,
+    /// A client may have to prove who it is.
+    required: bool,
     /// Whoever comes where no credentials are needed.
     open: Arc<Identity>,
     /// Whether the first INFO says that credentials are needed.
@@ -238,8 +240,11 @@ impl Authenticator {
         let hashes = users.values().chain(single.iter().map(|(_, login)| login));
         let decoy = hashes.map(|login| &login.secret).find(|it| it.is_hash());
         let decoy = decoy.cloned();
+        let has_lists = !users.is_empty() || !nkeys.is_empty();
+        let has_single = token.is_some() || single.is_some();
         let mut auth = Authenticator {
             nameless: Nameless::Nobody,
+            required: has_lists || has_single || has_only_system_account(options),
             open: people.identity(GLOBAL, Who::Anyone, None),
             announced: options.no_auth_user.is_none(),
             decoy,
@@ -279,8 +284,7 @@ impl Authenticator {
     /// Whether a client may have to prove who it is.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        let has_lists = !self.users.is_empty() || !self.nkeys.is_empty();
-        has_lists || self.token.is_some() || self.single.is_some()
+        self.required
     }
 
     /// Whether the first INFO says so. It does not where one can come in without.
@@ -475,6 +479,14 @@ impl Authenticator {
         let has_single = self.token.is_some() || self.single.is_some();
         !has_single && logins.all(|login| login.identity.is_system)
     }
+}
+
+/// Whether there is no account but the system account, which then is for those who prove that they may be there: whoever
+/// gives credentials is not let in as anybody else.
+fn has_only_system_account(options: &Options) -> bool {
+    let system = options.system_account();
+    let is_it = |name: &str| system == Some(name);
+    matches!(options.accounts.as_slice(), [account] if is_it(&account.name))
 }
 
 /// Makes identities, and each set of permissions once.
