@@ -531,12 +531,16 @@ fn host_or_any(host: String) -> String {
 }
 
 /// Tags: an array, or one text with commas between them.
+/// Each once, in lower case.
 fn tags(report: &mut Report, entry: &Entry) -> Vec<String> {
-    let texts = report.text_or_texts(entry).unwrap_or_default();
-    let tags = texts.iter().flat_map(|(text, _)| text.split(','));
-    tags.map(|tag| tag.trim().to_string())
-        .filter(|tag| !tag.is_empty())
-        .collect()
+    let mut tags = Vec::new();
+    for (text, _) in report.text_or_texts(entry).unwrap_or_default() {
+        let tag = text.trim().to_lowercase();
+        if !tag.is_empty() && !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    tags
 }
 
 /// A slash in front, none doubled, none at the end, `.` and `..` resolved.

@@ -258,7 +258,9 @@ fn durations_are_strings() {
 
 #[test]
 fn labels_and_paths() {
-    assert_eq!(options("server_tags: \"a, b\"").server_tags, ["a", "b"]);
+    assert_eq!(options("server_tags: \"A, b \"").server_tags, ["a, b"]);
+    let several = options("server_tags: [A, a, \"b,C\", \"\"]");
+    assert_eq!(several.server_tags, ["a", "b,c"]);
     assert_eq!(
         options("server_metadata {a: b}")
             .server_metadata
