@@ -93,7 +93,7 @@ fn the_documented_full_sample_gives_its_values() {
         ("localhost", Some(4244))
     );
     assert_eq!(options.cluster.user.as_deref(), Some("route_user"));
-    assert_eq!(options.cluster.auth_timeout, Duration::from_millis(500));
+    assert_eq!(options.cluster.auth_timeout(), Duration::from_millis(500));
     let routes: Vec<_> = options
         .cluster
         .routes

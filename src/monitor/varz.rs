@@ -153,7 +153,7 @@ fn cluster(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
     json.some_text("name", name.unwrap_or_default());
     json.text("addr", &cluster.host);
     json.number("cluster_port", figures.cluster_port);
-    json.number("auth_timeout", cluster.auth_timeout.as_secs_f64());
+    json.number("auth_timeout", cluster.auth_timeout().as_secs_f64());
     let urls = cluster.routes.iter().map(|url| {
         let host = if url.host.contains(':') {
             format!("[{}]", url.host)

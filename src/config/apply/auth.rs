@@ -88,7 +88,7 @@ pub(super) fn cluster_authorization(
     }
     cluster.user = auth.user;
     cluster.password = auth.password;
-    set(&mut cluster.auth_timeout, auth.timeout);
+    cluster.auth_timeout = auth.timeout;
     let permissions = auth.permissions?;
     report.warn(
         entry,
@@ -120,7 +120,8 @@ fn read(report: &mut Report, map: &Map, seen: &mut Seen) -> Authorization {
                     .filter(|token| !token.is_empty())
                     .map(Secret::new)
             }
-            "timeout" => auth.timeout = report.seconds(entry),
+            // 0 stands for the default.
+            "timeout" => auth.timeout = report.seconds(entry).filter(|it| !it.is_zero()),
             "users" => {
                 auth.has_users = true;
                 auth.users = users(report, entry, seen);

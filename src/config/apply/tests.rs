@@ -233,6 +233,22 @@ fn durations_are_strings() {
     );
     assert_eq!(options("tls {}").auth_timeout, Duration::from_secs(3));
     assert_eq!(
+        options("tls {}, authorization {timeout: 0}").auth_timeout,
+        Duration::from_secs(3)
+    );
+    let of_routes = |more: &str| {
+        let cluster = options(&format!("cluster {{port: 1, {more}}}")).cluster;
+        cluster.auth_timeout().as_secs()
+    };
+    assert_eq!(of_routes(""), 2);
+    assert_eq!(of_routes("authorization {timeout: 0}"), 2);
+    let tls = "tls {cert_file: c, key_file: k, ca_file: a, timeout: 5}";
+    assert_eq!(of_routes(tls), 6);
+    assert_eq!(
+        of_routes(&format!("{tls}, authorization {{timeout: 2}}")),
+        2
+    );
+    assert_eq!(
         options("tls {timeout: 5}, authorization {timeout: 2}").auth_timeout,
         Duration::from_secs(2)
     );

@@ -20,8 +20,8 @@ pub struct Cluster {
     pub user: Option<String>,
     /// Their password, or a bcrypt hash of it.
     pub password: Option<Secret>,
-    /// Time for their CONNECT.
-    pub auth_timeout: Duration,
+    /// Time for their CONNECT, where it is set: see [`Cluster::auth_timeout`].
+    pub auth_timeout: Option<Duration>,
     /// What crosses routes; everything when absent.
     pub permissions: Option<RoutePermissions>,
     /// Servers to dial, each once.
@@ -52,6 +52,17 @@ pub struct Cluster {
     pub write_timeout: WriteTimeout,
 }
 
+impl Cluster {
+    /// Time for the CONNECT of another server.
+    #[must_use]
+    pub fn auth_timeout(&self) -> Duration {
+        let by_default = self.tls.as_ref().map_or(limits::AUTH_TIMEOUT, |tls| {
+            tls.timeout + limits::AUTH_TIMEOUT_AFTER_TLS
+        });
+        self.auth_timeout.unwrap_or(by_default)
+    }
+}
+
 impl Default for Cluster {
     fn default() -> Self {
         Cluster {
@@ -60,7 +71,7 @@ impl Default for Cluster {
             port: None,
             user: None,
             password: None,
-            auth_timeout: limits::AUTH_TIMEOUT,
+            auth_timeout: None,
             permissions: None,
             routes: Vec::new(),
             tls: None,

@@ -117,7 +117,7 @@ impl Worker {
             let options = &self.settings.options;
             let timeout = match connection.peer.as_route() {
                 Some(_) if options.cluster.user.is_none() => limits::ROUTE_GREETING,
-                Some(_) => options.cluster.auth_timeout,
+                Some(_) => options.cluster.auth_timeout(),
                 None => options.auth_timeout,
             };
             self.set_deadline(conn, timeout, Purpose::Connect);
