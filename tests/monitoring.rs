@@ -1574,6 +1574,59 @@ fn the_system_account_hears_of_clients_and_counters() {
 }
 
 #[test]
+fn varz_shows_what_options_come_to() {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let tls = format!(
+        "tls {{cert_file: \"{certs}/server-cert.pem\", key_file: \"{certs}/server-key.pem\", \
+         ca_file: \"{certs}/ca.pem\", timeout: 5}}"
+    );
+    let member = "cluster {name: C, listen: \"127.0.0.1:-1\"";
+    for path in support::programs() {
+        let start = |conf: &str| Start::new(&path).arg("-m").arg("-1").conf(conf).started();
+        let varz = |conf: &str| get(start(conf).monitor(), "/varz").json();
+
+        let server = start(&format!("{member}, {tls}}}"));
+        // Its port for routes may be known a little later than the others.
+        let port = wait_for(|| {
+            let log = server.log();
+            let (_, rest) = log.split_once("Listening for route connections on 127.0.0.1:")?;
+            rest.lines().next()?.parse::<u16>().ok()
+        });
+        let cluster = get(server.monitor(), "/varz").json()["cluster"].take();
+        assert_eq!(cluster["cluster_port"], json!(port.expect("it listens")));
+        assert_eq!(cluster["auth_timeout"], 6);
+        assert!(cluster["tls_cert_not_after"].is_string());
+
+        let set = varz(&format!(
+            "{member}, {tls}, authorization {{user: a, password: p, timeout: 3}}}}"
+        ));
+        assert_eq!(set["cluster"]["auth_timeout"], 3);
+        let zero = varz("authorization {user: a, password: p, timeout: 0}");
+        assert_eq!(zero["auth_timeout"], 2);
+
+        let advertised = varz("client_advertise: \"example.com:7777\"");
+        let shown = (&advertised["host"], &advertised["port"]);
+        assert_eq!(shown, (&json!("example.com"), &json!(7777)));
+
+        let tagged = varz("server_tags: [A, \"b,C\"]");
+        assert_eq!(tagged["tags"], json!(["a", "b,c"]));
+
+        assert_eq!(varz("max_connections: -1")["max_connections"], -1);
+    }
+}
+
+#[test]
+fn a_server_without_a_route_port_has_the_name_of_its_cluster_all_the_same() {
+    for path in support::programs() {
+        let start = Start::new(&path).arg("-m").arg("-1");
+        let server = start.conf("cluster {name: C}").started();
+        let varz = get(server.monitor(), "/varz").json();
+        assert_eq!(varz["cluster"], json!({"name": "C"}));
+        assert_eq!(server.connect().expect_info()["cluster"], "C");
+    }
+}
+
+#[test]
 fn where_there_is_the_system_account_alone_credentials_are_looked_at() {
     for path in support::programs() {
         let start = Start::new(&path).arg("-m").arg("-1");

@@ -42,8 +42,10 @@ pub struct VarzFigures {
     pub http_port: u16,
     /// The same, with TLS.
     pub https_port: u16,
-    /// When the certificate for clients ends, in seconds since 1970.
+    /// When the certificate for clients ends.
     pub cert_not_after: Option<String>,
+    /// When the one for routes does.
+    pub route_cert_not_after: Option<String>,
 }
 
 /// The page.
@@ -94,7 +96,7 @@ fn identity(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
     json.text("midge_version", env!("CARGO_PKG_VERSION"));
     json.number("proto", 1);
     json.text("go", concat!("rust", env!("CARGO_PKG_RUST_VERSION")));
-    json.text("host", &site.options.host);
+    json.text("host", &info.host);
     json.number("port", info.port);
     json.some_flag("auth_required", figures.auth_required);
     json.some_flag(
@@ -108,7 +110,10 @@ fn identity(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
 
 fn settings(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
     let options = site.options;
-    json.number("max_connections", options.max_connections.unwrap_or(0));
+    match options.max_connections {
+        Some(max) => json.number("max_connections", max),
+        None => json.number("max_connections", -1),
+    }
     json.some_number(
         "max_subscriptions",
         options.max_subscriptions.unwrap_or(0) as u64,
@@ -146,11 +151,10 @@ fn blocks(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
 
 fn cluster(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
     let cluster = &site.options.cluster;
+    json.some_text("name", site.info.cluster.as_deref().unwrap_or_default());
     if cluster.port.is_none() {
         return;
     }
-    let name = site.info.cluster.as_deref().or(cluster.name.as_deref());
-    json.some_text("name", name.unwrap_or_default());
     json.text("addr", &cluster.host);
     json.number("cluster_port", figures.cluster_port);
     json.number("auth_timeout", cluster.auth_timeout().as_secs_f64());
@@ -176,6 +180,9 @@ fn cluster(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
         json.number("write_deadline", deadline.as_nanos());
     }
     json.some_text("write_timeout", write_timeout(cluster.write_timeout));
+    if let Some(date) = &figures.route_cert_not_after {
+        json.text("tls_cert_not_after", date);
+    }
 }
 
 fn write_timeout(policy: WriteTimeout) -> &'static str {

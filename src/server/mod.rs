@@ -437,6 +437,8 @@ fn server_info(options: &Options, server_id: String, port: u16) -> ServerInfo {
         host,
         port,
         headers: !options.no_header_support,
+        // One without a port for routes is no member, but may have a name all the same.
+        cluster: options.cluster.name.clone(),
         max_payload: options.max_payload,
         tls_required: options.tls.is_some() && !options.takes_plain_clients(),
         tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),

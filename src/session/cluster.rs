@@ -12,6 +12,8 @@ use crate::subject;
 pub struct ClusterFacts {
     /// What INFO says on every route.
     pub info: RouteInfo,
+    /// The port where routes are accepted, as it is rather than as it was asked for.
+    pub port: u16,
     /// How this server compresses routes.
     pub compression: Compression,
     /// Accounts that have connections of their own to the other servers.

@@ -668,6 +668,7 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
             pool_size: cluster.pool_size,
             ..RouteInfo::own()
         },
+        port,
         compression: cluster.compression.clone(),
         pinned,
         import,

@@ -10,6 +10,7 @@ use crate::monitor::snapshot::{AccountSnapshot, Totals};
 use crate::monitor::{
     Calendar, Json, Metrics, ProcessFigures, Request, Site, SubszFigures, SubszRequest, VarzFigures,
 };
+use crate::net::tls::TlsServer;
 use crate::{monitor, session};
 
 impl Monitor {
@@ -182,17 +183,13 @@ impl Monitor {
             remotes: self.remotes.len(),
             active_servers: self.remotes.iter().filter(|it| !it.is_leaving).count() + 1,
             connect_urls: self.info.connect_urls.clone(),
-            cluster_port: self.settings.options.cluster.port.unwrap_or(0),
+            cluster_port: self.facts.port,
             http_port: addrs.http.map_or(0, |addr| addr.port()),
             https_port: addrs.https.map_or(0, |addr| addr.port()),
-            cert_not_after: self.cert_not_after(),
+            cert_not_after: not_after(self.settings.tls.clients.as_deref()),
+            route_cert_not_after: not_after(self.settings.tls.routes.as_deref()),
             process: self.process(),
         }
-    }
-
-    fn cert_not_after(&self) -> Option<String> {
-        let tls = self.settings.tls.clients.as_ref()?;
-        tls.not_after.map(Calendar::unix_rfc3339)
     }
 
     fn metrics(&mut self, job: &Job) -> String {
@@ -210,6 +207,11 @@ impl Monitor {
         };
         monitor::metrics(&self.site(), &figures)
     }
+}
+
+/// When a certificate ends.
+fn not_after(tls: Option<&TlsServer>) -> Option<String> {
+    tls?.not_after.map(Calendar::unix_rfc3339)
 }
 
 /// All workers' counters together.
