@@ -598,3 +598,41 @@ fn a_configuration_that_protects_nothing_is_refused() {
         assert!(log.contains(why) && !log.contains("hush"), "{conf}: {log}");
     }
 }
+
+#[test]
+fn lower_limits_of_an_account_end_what_is_beyond_them() {
+    let conf = |limits: &str| {
+        format!("accounts {{\n A {{\n users: [{{user: a, password: p}}]\n {limits}\n }}\n }}\n")
+    };
+    for program in programs() {
+        let mut server = start(&program, &conf(""));
+        let mut clients = [(); 4].map(|()| log_in(&server, "a", "p"));
+        clients[0].send(b"SUB x 1\r\nSUB y 2\r\nSUB z 3\r\n");
+        clients[1].send(b"SUB x 1\r\n");
+        for client in &mut clients {
+            client.ping();
+        }
+        server
+            .reload(&conf("limits: {max_subscriptions: 2}"))
+            .expect("a reload");
+        let [beyond, rest @ ..] = &mut clients;
+        beyond.expect(b"-ERR 'maximum subscriptions exceeded'\r\n");
+        beyond.expect_eof();
+        for client in rest.iter_mut() {
+            client.ping();
+        }
+        server
+            .reload(&conf("limits: {max_connections: 1}"))
+            .expect("a reload");
+        let told = b"-ERR 'maximum account active connections exceeded'\r\n";
+        let is_closed = |client: &mut Connection| {
+            // Asked only if it has heard nothing: an answer shall not cross a question.
+            if client.look(1, support::QUIET).is_empty() {
+                client.send(b"PING\r\n");
+            }
+            client.expect_line() == told
+        };
+        let closed = rest.iter_mut().map(is_closed).filter(|closed| *closed);
+        assert_eq!(closed.count(), 2, "{}", program.display());
+    }
+}

@@ -209,14 +209,27 @@ impl Account {
 
     /// Counts a connection in; false if there is no room for it. Those at other servers take up room too.
     pub fn enter(&self) -> bool {
-        let max = self.max_connections.load(Ordering::Relaxed);
-        let max = max.saturating_sub(self.elsewhere.sum());
-        let has_room = |&count: &usize| count < max;
-        let one_more = |count| Some(count).filter(has_room).map(|count| count + 1);
+        let max = self.max_here();
+        let one_more = |count| (count < max).then(|| count + 1);
         let order = Ordering::Relaxed;
         self.connections
             .fetch_update(order, order, one_more)
             .is_ok()
+    }
+
+    /// Counts a connection out if there are more than there may be; false if there are not.
+    pub fn leave_surplus(&self) -> bool {
+        let max = self.max_here();
+        let one_less = |count| (count > max).then(|| count - 1);
+        let order = Ordering::Relaxed;
+        self.connections
+            .fetch_update(order, order, one_less)
+            .is_ok()
+    }
+
+    fn max_here(&self) -> usize {
+        let max = self.max_connections.load(Ordering::Relaxed);
+        max.saturating_sub(self.elsewhere.sum())
     }
 
     /// Whether there is a limit to its connections.

@@ -26,8 +26,30 @@ impl Engine {
         self.answer(peer, sink);
         if result? == Action::Reviewed {
             self.apply_permissions(peer, sink);
+            let result = self.apply_limits(peer);
+            self.answer(peer, sink);
+            return result;
         }
         Ok(())
+    }
+
+    /// Holds a peer to what its account may have now.
+    fn apply_limits(&mut self, peer: &mut ClientPeer) -> Result<(), CloseReason> {
+        let Some(identity) = peer.session.identity() else {
+            return Ok(());
+        };
+        let has = self.subscriptions.count_of(peer.conn);
+        let account = self.broker.account(peer.account);
+        let reason = if identity.max_subscriptions.is_some_and(|max| has > max) {
+            CloseReason::Subscriptions
+        } else if peer.counted && account.is_some_and(|it| it.leave_surplus()) {
+            peer.counted = false;
+            CloseReason::AccountConnections
+        } else {
+            return Ok(());
+        };
+        reason.tell(&mut self.answers);
+        Err(reason)
     }
 
     /// Puts into force what a peer may do now, if that is not what it could before.

@@ -232,6 +232,8 @@ pub enum CloseReason {
     AddressRate,
     /// The account's `max_connections` reached.
     AccountConnections,
+    /// More subscriptions than a reload has left to the account's connections.
+    Subscriptions,
     /// A message above `max_payload`.
     Payload,
     /// Arguments above `max_control_line`.
@@ -271,6 +273,7 @@ impl CloseReason {
             CloseReason::AddressConnections => Some(text::ADDRESS_CONNECTIONS),
             CloseReason::AddressRate => Some(text::ADDRESS_RATE),
             CloseReason::AccountConnections => Some(text::ACCOUNT_CONNECTIONS),
+            CloseReason::Subscriptions => Some(text::SUBSCRIPTIONS),
             CloseReason::MemoryLimit => Some(text::MEMORY_LIMIT),
             CloseReason::NoResponders => Some(text::NO_RESPONDERS),
             CloseReason::IncorrectPort => Some(text::ROUTE_PORT),
@@ -321,6 +324,7 @@ impl fmt::Display for CloseReason {
             CloseReason::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
             CloseReason::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",
             CloseReason::SlowConsumerMemory => "Slow Consumer (Memory Limit)",
+            CloseReason::Subscriptions => "Maximum Subscriptions Exceeded",
             CloseReason::MemoryLimit => "Memory Limit Exceeded",
             CloseReason::WriteError => "Write Error",
             CloseReason::ReadError => "Read Error",

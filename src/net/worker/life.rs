@@ -257,6 +257,7 @@ impl Worker {
             }
             CloseReason::AuthenticationTimeout => debug!(log, "{peer} - {reason}"),
             CloseReason::AccountConnections
+            | CloseReason::Subscriptions
             | CloseReason::ClientProtocol
             | CloseReason::NoResponders => {
                 let text = reason.wire_text().unwrap_or_default();
