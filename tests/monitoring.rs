@@ -8,7 +8,7 @@ use support::connection::Connection;
 use support::http::{Response, exchange, get, get_until, request, secure_get};
 use support::server::{Server, Start};
 use support::tls::Tls;
-use support::{DEADLINE, Program, midge, wait_for};
+use support::{DEADLINE, Program, midge, programs, wait_for};
 
 /// A server with three clients: the first one subscribes, the second one publishes, the third one is just there.
 struct Fixture {
@@ -211,6 +211,30 @@ fn varz_counts_messages_clients_and_requests() {
         assert_eq!(count(&it.json("/varz")), count(&varz) + 1);
         assert_eq!(varz["http_req_stats"].get("/connz"), None);
     });
+}
+
+#[test]
+fn varz_shows_what_a_zero_stands_for() {
+    let zeros = "max_connections: 0, ping_max: 0, ping_interval: \"0s\", write_deadline: \"0s\", max_control_line: 0, \
+                 max_payload: 0, max_pending: 0\nauthorization {user: a, password: b, timeout: 0}";
+    let fields = [
+        ("max_connections", json!(-1)),
+        ("ping_max", json!(2)),
+        ("ping_interval", json!(120_000_000_000_u64)),
+        ("write_deadline", json!(10_000_000_000_u64)),
+        ("max_control_line", json!(4096)),
+        ("max_payload", json!(1_048_576)),
+        ("max_pending", json!(67_108_864)),
+        ("auth_timeout", json!(2)),
+    ];
+    for program in programs() {
+        let start = Start::new(&program).arg("-m").arg("-1");
+        let server = start.conf(zeros).started();
+        let varz = get(server.monitor(), "/varz").json();
+        for (field, value) in &fields {
+            assert_eq!(varz[field].as_f64(), value.as_f64(), "{field}");
+        }
+    }
 }
 
 #[test]
@@ -1581,7 +1605,7 @@ fn varz_shows_what_options_come_to() {
          ca_file: \"{certs}/ca.pem\", timeout: 5}}"
     );
     let member = "cluster {name: C, listen: \"127.0.0.1:-1\"";
-    for path in support::programs() {
+    for path in programs() {
         let start = |conf: &str| Start::new(&path).arg("-m").arg("-1").conf(conf).started();
         let varz = |conf: &str| get(start(conf).monitor(), "/varz").json();
 
@@ -1617,7 +1641,7 @@ fn varz_shows_what_options_come_to() {
 
 #[test]
 fn a_server_without_a_route_port_has_the_name_of_its_cluster_all_the_same() {
-    for path in support::programs() {
+    for path in programs() {
         let start = Start::new(&path).arg("-m").arg("-1");
         let server = start.conf("cluster {name: C}").started();
         let varz = get(server.monitor(), "/varz").json();
@@ -1628,7 +1652,7 @@ fn a_server_without_a_route_port_has_the_name_of_its_cluster_all_the_same() {
 
 #[test]
 fn where_there_is_the_system_account_alone_credentials_are_looked_at() {
-    for path in support::programs() {
+    for path in programs() {
         let start = Start::new(&path).arg("-m").arg("-1");
         let server = start.conf("accounts {A {}}\nsystem_account: A").started();
         assert_eq!(get(server.monitor(), "/varz").json()["auth_required"], true);

@@ -148,7 +148,11 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
         "workers" => options.workers = workers(report, entry),
         "busy_poll" => set(&mut options.busy_poll, busy_poll(report, entry)),
         "memory_limit" => set(&mut options.memory_limit, report.limit(entry)),
-        "max_connections" => set(&mut options.max_connections, report.limit(entry)),
+        "max_connections" => {
+            // Both 0 and less let no client in: a server may be there for the others of its cluster alone.
+            let max = report.unless_negative(entry);
+            set(&mut options.max_connections, max.map(|max| max.or(Some(0))));
+        }
         "max_subscriptions" => set(&mut options.max_subscriptions, report.limit(entry)),
         "max_sub_tokens" => match report.number::<u8>(entry) {
             Some(0) => report.error(
@@ -169,16 +173,19 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
                 number.map(|it| if it == 0 { limits::MAX_PENDING } else { it }),
             );
         }
-        "max_closed_clients" => set(&mut options.max_closed_clients, report.number(entry)),
+        "max_closed_clients" => set(
+            &mut options.max_closed_clients,
+            unless_zero(report.number(entry)),
+        ),
         "password_cache" => set(&mut options.password_cache, report.duration(entry)),
         "ping_interval" => set(
             &mut options.ping_interval,
-            positive(report, entry, limits::PING_INTERVAL),
+            unless_zero(report.duration_or_integer(entry)),
         ),
-        "ping_max" => set(&mut options.ping_max, report.number(entry)),
+        "ping_max" => set(&mut options.ping_max, unless_zero(report.number(entry))),
         "write_deadline" => set(
             &mut options.write_deadline,
-            positive(report, entry, limits::WRITE_DEADLINE),
+            unless_zero(report.duration_or_integer(entry)),
         ),
         "write_timeout" => set(&mut options.write_timeout, write_timeout(report, entry)),
         "lame_duck_duration" => {
@@ -192,9 +199,10 @@ fn bounds(report: &mut Report, name: &str, entry: &Entry, options: &mut Options)
                 options.lame_duck_duration = length;
             }
         }
-        "lame_duck_grace_period" => {
-            set(&mut options.lame_duck_grace_period, report.duration(entry))
-        }
+        "lame_duck_grace_period" => set(
+            &mut options.lame_duck_grace_period,
+            unless_zero(report.duration(entry)),
+        ),
         "disable_sublist_cache" => set(&mut options.disable_sublist_cache, report.boolean(entry)),
         "no_header_support" => set(&mut options.no_header_support, report.boolean(entry)),
         "no_fast_producer_stall" => set(&mut options.no_fast_producer_stall, report.boolean(entry)),
@@ -251,10 +259,14 @@ fn logging(report: &mut Report, name: &str, entry: &Entry, options: &mut Options
         },
         "syslog" => set(&mut options.syslog, report.boolean(entry)),
         "remote_syslog" => options.remote_syslog = non_empty(report, entry),
-        "connect_error_reports" => set(&mut options.connect_error_reports, report.number(entry)),
-        "reconnect_error_reports" => {
-            set(&mut options.reconnect_error_reports, report.number(entry))
-        }
+        "connect_error_reports" => set(
+            &mut options.connect_error_reports,
+            unless_zero(report.number(entry)),
+        ),
+        "reconnect_error_reports" => set(
+            &mut options.reconnect_error_reports,
+            unless_zero(report.number(entry)),
+        ),
         _ => return false,
     }
     true
@@ -317,7 +329,7 @@ fn cluster(report: &mut Report, entry: &Entry, cluster: &mut Cluster) {
         }
         "compression" => set(&mut cluster.compression, compression(report, entry)),
         "ping_interval" => {
-            cluster.ping_interval = positive(report, entry, limits::ROUTE_PING_INTERVAL_MAX);
+            cluster.ping_interval = unless_zero(report.duration_or_integer(entry));
             if cluster.ping_interval > Some(limits::ROUTE_PING_INTERVAL_MAX) {
                 report.warn(
                     entry,
@@ -326,9 +338,9 @@ fn cluster(report: &mut Report, entry: &Entry, cluster: &mut Cluster) {
                 cluster.ping_interval = Some(limits::ROUTE_PING_INTERVAL_MAX);
             }
         }
-        "ping_max" => set(&mut cluster.ping_max, report.number(entry).map(Some)),
+        "ping_max" => cluster.ping_max = unless_zero(report.number(entry)),
         "write_deadline" => {
-            cluster.write_deadline = positive(report, entry, limits::WRITE_DEADLINE)
+            cluster.write_deadline = unless_zero(report.duration_or_integer(entry));
         }
         "write_timeout" => set(&mut cluster.write_timeout, write_timeout(report, entry)),
         _ => debug_assert!(false, "nothing takes the option {name}"),
@@ -475,11 +487,9 @@ fn write_timeout(report: &mut Report, entry: &Entry) -> Option<WriteTimeout> {
     }
 }
 
-/// A duration of which 0 stands for the default.
-fn positive(report: &mut Report, entry: &Entry, default: Duration) -> Option<Duration> {
-    report
-        .duration_or_integer(entry)
-        .map(|length| if length.is_zero() { default } else { length })
+/// A value of which 0 is as none: the default applies.
+fn unless_zero<T: Default + PartialEq>(value: Option<T>) -> Option<T> {
+    value.filter(|value| *value != T::default())
 }
 
 fn busy_poll(report: &mut Report, entry: &Entry) -> Option<Duration> {

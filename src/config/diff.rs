@@ -217,7 +217,11 @@ impl Changes {
             "max_connections",
             &old.max_connections,
             &new.max_connections,
-            |limit| limit.map_or_else(|| "-1".into(), |limit| limit.to_string()),
+            |limit| match limit {
+                None => "0".into(),
+                Some(0) => "-1".into(),
+                Some(limit) => limit.to_string(),
+            },
         );
         self.note(
             "address_limits",

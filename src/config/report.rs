@@ -144,6 +144,15 @@ impl Report {
         fitting
     }
 
+    /// A number of which a negative one is as none.
+    pub(super) fn unless_negative<T: TryFrom<i64>>(&mut self, entry: &Entry) -> Option<Option<T>> {
+        if self.integer(entry)? < 0 {
+            Some(None)
+        } else {
+            self.number(entry).map(Some)
+        }
+    }
+
     /// A limit: 0 and less are unlimited.
     pub(super) fn limit<T: TryFrom<i64>>(&mut self, entry: &Entry) -> Option<Option<T>> {
         let number = self.integer(entry)?;

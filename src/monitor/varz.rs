@@ -110,9 +110,10 @@ fn identity(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
 
 fn settings(site: &Site<'_>, figures: &VarzFigures, json: &mut Json) {
     let options = site.options;
+    // None at all is -1 here, since 0 might be taken for no limit.
     match options.max_connections {
-        Some(max) => json.number("max_connections", max),
-        None => json.number("max_connections", -1),
+        Some(0) => json.number("max_connections", -1),
+        max => json.number("max_connections", max.unwrap_or(0)),
     }
     json.some_number(
         "max_subscriptions",

@@ -174,9 +174,9 @@ fn limits(report: &mut Report, entry: &Entry) -> AccountLimits {
         return limits;
     };
     report.each(Block::Limits, map, |report, name, entry| match name {
-        "max_connections" => set(&mut limits.max_connections, report.limit(entry)),
-        "max_subscriptions" => set(&mut limits.max_subscriptions, report.limit(entry)),
-        _ => set(&mut limits.max_payload, report.limit(entry)),
+        "max_connections" => set(&mut limits.max_connections, report.unless_negative(entry)),
+        "max_subscriptions" => set(&mut limits.max_subscriptions, report.unless_negative(entry)),
+        _ => set(&mut limits.max_payload, report.unless_negative(entry)),
     });
     limits
 }

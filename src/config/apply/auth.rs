@@ -12,7 +12,7 @@ use super::super::report::{Report, set};
 use super::super::subjects;
 use super::super::table::Block;
 use super::super::value::{Data, Entry, Map};
-use super::Seen;
+use super::{Seen, non_empty, unless_zero};
 use crate::limits;
 
 /// What an `authorization` block says, whosever it is.
@@ -112,16 +112,11 @@ fn read(report: &mut Report, map: &Map, seen: &mut Seen) -> Authorization {
         Block::Authorization,
         map,
         |report, name, entry| match name {
-            "user" => auth.user = report.text(entry),
-            "password" => auth.password = report.text(entry).map(Secret::new),
-            "token" => {
-                auth.token = report
-                    .text(entry)
-                    .filter(|token| !token.is_empty())
-                    .map(Secret::new)
-            }
-            // 0 stands for the default.
-            "timeout" => auth.timeout = report.seconds(entry).filter(|it| !it.is_zero()),
+            // An empty text is none: variables of the environment may be empty.
+            "user" => auth.user = non_empty(report, entry),
+            "password" => auth.password = non_empty(report, entry).map(Secret::new),
+            "token" => auth.token = non_empty(report, entry).map(Secret::new),
+            "timeout" => auth.timeout = unless_zero(report.seconds(entry)),
             "users" => {
                 auth.has_users = true;
                 auth.users = users(report, entry, seen);

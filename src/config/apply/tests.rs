@@ -163,8 +163,8 @@ fn addresses_are_host_and_port() {
 
 #[test]
 fn limits_have_their_own_zeros_and_negatives() {
-    assert_eq!(options("max_connections: 0").max_connections, None);
-    assert_eq!(options("max_conn: -1").max_connections, None);
+    assert_eq!(options("max_connections: 0").max_connections, Some(0));
+    assert_eq!(options("max_conn: -1").max_connections, Some(0));
     assert_eq!(options("max_subs: 0").max_subscriptions, None);
     assert_eq!(options("max_payload: 0").max_payload, limits::MAX_PAYLOAD);
     assert_eq!(
@@ -212,6 +212,29 @@ fn limits_have_their_own_zeros_and_negatives() {
         errors("busy_poll: \"2ms\""),
         ["c.conf:1:0: busy_poll of 2ms is too long, the limit is 1ms"]
     );
+}
+
+#[test]
+fn a_zero_that_would_serve_nobody_stands_for_the_default() {
+    let zeros = "ping_interval: \"0s\", ping_max: 0, write_deadline: \"0s\", max_closed_clients: 0, \
+                 lame_duck_grace_period: \"0s\", connect_error_reports: 0, reconnect_error_reports: 0, \
+                 authorization {timeout: 0}, \
+                 cluster {ping_interval: \"0s\", ping_max: 0, write_deadline: \"0s\", authorization {timeout: \"0s\"}}";
+    assert_eq!(options(zeros), Options::default());
+    let timeouts = |text: &str| {
+        let Options {
+            auth_timeout,
+            cluster,
+            ..
+        } = options(text);
+        (auth_timeout.as_secs(), cluster.auth_timeout().as_secs())
+    };
+    let files = "cert_file: a, key_file: b";
+    let tls = format!("tls {{{files}, timeout: 4}}");
+    let both = format!("{tls}, cluster {{{tls}, authorization {{timeout: 0}}}}");
+    assert_eq!(timeouts(&both), (5, 5));
+    let own = format!("cluster {{{tls}, authorization {{timeout: 3}}}}");
+    assert_eq!(timeouts(&own), (2, 3));
 }
 
 #[test]
@@ -402,6 +425,15 @@ fn authorization_has_one_method() {
     assert_eq!(
         errors("authorization {users: [{nkey: UA}]}"),
         ["c.conf:1:23: Not a valid public nkey for a user"]
+    );
+    // What is empty is none.
+    options("authorization {user: \"\", token: \"\", password: \"\"}");
+    options("authorization {user: \"\", users: [{user: b}]}");
+    let alone = "authorization {user: \"\", password: x}";
+    assert_eq!(errors(alone), ["c.conf:1:0: a password needs a user"]);
+    assert_eq!(
+        errors(&format!("cluster {{{alone}}}")),
+        ["c.conf:1:0: a password needs a user"]
     );
     assert_eq!(
         errors("authorization {users: [{password: x}]}"),

@@ -8,6 +8,7 @@ use super::super::options::{CertFiles, HandshakeFirst, TlsConfig, TlsVersion};
 use super::super::report::{Report, set};
 use super::super::table::Block;
 use super::super::value::{Data, Entry, Map};
+use super::unless_zero;
 use crate::limits;
 
 /// Whose TLS it is.
@@ -52,8 +53,7 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
             }
         }
         "insecure" => set(&mut tls.insecure, boolean(report, entry)),
-        // 0 is the default, as in the reference server.
-        "timeout" => set(&mut tls.timeout, report.seconds(entry).filter(|it| !it.is_zero())),
+        "timeout" => set(&mut tls.timeout, unless_zero(report.seconds(entry))),
         "cipher_suites" => tls.cipher_suites = names(report, entry, "cipher", SUITES, FOREIGN_SUITES, WEAK_SUITES),
         "allow_insecure_cipher_suites" => set(&mut tls.allow_insecure_cipher_suites, boolean(report, entry)),
         "curve_preferences" => tls.curve_preferences = names(report, entry, "curve preference", CURVES, FOREIGN_CURVES, &[]),
@@ -61,7 +61,7 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
         "pinned_certs" => tls.pinned_certs = pinned_certs(report, entry),
         "handshake_first" => set(&mut tls.handshake_first, handshake_first(report, entry)),
         "connection_rate_limit" => set(&mut tls.connection_rate_limit, report.limit(entry)),
-        "watch" => set(&mut tls.watch, report.duration(entry).map(|it| Some(it).filter(|it| !it.is_zero()))),
+        "watch" => set(&mut tls.watch, unless_zero(report.duration(entry)).map(Some)),
         _ => debug_assert!(false, "nothing takes the option {name}"),
     });
     match single {

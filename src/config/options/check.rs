@@ -172,6 +172,9 @@ impl Options {
         if has_password && self.user.is_none() && !has_others {
             problem("authorization", "a password needs a user".into());
         }
+        if self.cluster.password.is_some() && self.cluster.user.is_none() {
+            problem("cluster", "a password needs a user".into());
+        }
         let single = [&self.password, &self.auth_token].into_iter().flatten();
         let single = single.map(|secret| ("authorization", secret));
         let users = self
