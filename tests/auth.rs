@@ -578,7 +578,7 @@ fn a_configuration_that_protects_nothing_is_refused() {
         ("authorization {password: hush}", "a password needs a user"),
         (
             "authorization {user: u, password: \"$2a$11$hush\"}",
-            "a bcrypt hash is broken, so that no password matches it",
+            "the bcrypt hash of the password is broken, so that nothing matches it",
         ),
         (
             "accounts {A {imports: [{service: {account: B, subject: s}}]}, B {}}",

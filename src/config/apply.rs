@@ -13,7 +13,7 @@ use super::options::{
     RouteUrl, Secret, WriteTimeout,
 };
 use super::report::{Report, set};
-use super::table::Block;
+use super::table::{self, Block};
 use super::value::{Data, Entry, Map};
 use crate::clock;
 use crate::limits;
@@ -28,23 +28,27 @@ mod tls;
 pub(super) struct Applied {
     pub(super) options: Options,
     pub(super) report: Report,
-    /// The options of the top level that were set, with their places.
+    /// The options of the top level that were set, and some of blocks, with their places; see [`super::options::Problem`].
     pub(super) places: Vec<(&'static str, Position)>,
+    /// Those of the top level with errors in them.
+    pub(super) flawed: Vec<&'static str>,
 }
 
 /// Makes options of a parsed configuration.
 pub(super) fn apply(root: &Map) -> Applied {
     let mut report = Report::default();
     let mut places = Vec::new();
+    let mut flawed = Vec::new();
     let mut options = Options::default();
     let mut seen = Seen::default();
     let mut is_payload_unlimited = false;
     report.each(Block::Top, root, |report, name, entry| {
+        let errors_before = report.errors.len();
         places.push((name, entry.at.clone()));
         match name {
             "authorization" => auth::authorization(report, entry, &mut options, &mut seen),
             "accounts" => accounts::accounts(report, entry, &mut options, &mut seen),
-            "cluster" => cluster(report, entry, &mut options.cluster),
+            "cluster" => cluster(report, entry, &mut options.cluster, &mut places),
             "max_payload" => {
                 is_payload_unlimited = matches!(entry.value.data, Data::Integer(-1));
                 if !is_payload_unlimited {
@@ -61,6 +65,9 @@ pub(super) fn apply(root: &Map) -> Applied {
                     || the_rest(report, name, entry, &mut options);
                 debug_assert!(is_known, "nothing takes the option {name}");
             }
+        }
+        if report.errors.len() > errors_before {
+            flawed.push(name);
         }
     });
     if is_payload_unlimited {
@@ -81,6 +88,7 @@ pub(super) fn apply(root: &Map) -> Applied {
         options,
         report,
         places,
+        flawed,
     }
 }
 
@@ -107,7 +115,7 @@ fn listeners(report: &mut Report, name: &str, entry: &Entry, options: &mut Optio
             &mut options.port,
             report.port(entry).map(|port| port.unwrap_or(limits::PORT)),
         ),
-        "server_name" => options.server_name = label(report, entry, "server name"),
+        "server_name" => options.server_name = non_empty(report, entry),
         "client_advertise" => options.client_advertise = non_empty(report, entry),
         "http" => {
             if let Some((host, port)) = report.listen(entry) {
@@ -295,14 +303,34 @@ fn the_rest(report: &mut Report, name: &str, entry: &Entry, options: &mut Option
     true
 }
 
+/// Options of the `cluster` block that are checked together with others.
+const CLUSTER_PLACES: [&str; 5] = [
+    "cluster.accounts",
+    "cluster.authorization",
+    "cluster.cluster_advertise",
+    "cluster.name",
+    "cluster.pool_size",
+];
+
 /// The `cluster` block.
-fn cluster(report: &mut Report, entry: &Entry, cluster: &mut Cluster) {
+fn cluster(
+    report: &mut Report,
+    entry: &Entry,
+    cluster: &mut Cluster,
+    places: &mut Vec<(&'static str, Position)>,
+) {
     let Some(map) = report.map(entry) else {
         return;
     };
+    for entry in &map.entries {
+        let known = table::find(Block::Cluster, &entry.key).map(|it| it.name);
+        let is_it = |place: &&&str| place.strip_prefix("cluster.") == known;
+        let place = CLUSTER_PLACES.iter().find(is_it);
+        places.extend(place.map(|place| (*place, entry.at.clone())));
+    }
     let mut old_permissions = None;
     report.each(Block::Cluster, map, |report, name, entry| match name {
-        "name" => cluster.name = label(report, entry, "cluster name"),
+        "name" => cluster.name = non_empty(report, entry),
         "listen" => {
             if let Some((host, port)) = report.listen(entry) {
                 cluster.host = host_or_any(host);
@@ -521,15 +549,6 @@ fn workers(report: &mut Report, entry: &Entry) -> Option<usize> {
 
 fn non_empty(report: &mut Report, entry: &Entry) -> Option<String> {
     report.text(entry).filter(|text| !text.is_empty())
-}
-
-/// A name that goes into protocol lines and log lines.
-fn label(report: &mut Report, entry: &Entry, what: &str) -> Option<String> {
-    let text = non_empty(report, entry)?;
-    if text.contains(' ') {
-        report.error(&entry.at, format!("{what} cannot contain spaces"));
-    }
-    Some(text)
 }
 
 fn host_or_any(host: String) -> String {

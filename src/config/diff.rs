@@ -437,7 +437,7 @@ fn number(number: Option<impl ToString>) -> String {
 }
 
 /// A port as configurations write it: -1 is any, 0 is none.
-fn port(port: Option<u16>) -> String {
+pub(super) fn port(port: Option<u16>) -> String {
     match port {
         None => "0".into(),
         Some(0) => "-1".into(),

@@ -10,6 +10,8 @@
 
 use std::path::Path;
 
+use crate::limits;
+
 mod apply;
 mod diff;
 mod digest;
@@ -102,6 +104,7 @@ pub fn parse_with(
         mut options,
         report,
         places,
+        flawed,
     } = apply::apply(&map);
     let report::Report {
         errors: mistakes,
@@ -112,18 +115,21 @@ pub fn parse_with(
             "{name}: config has no values or is empty"
         )));
     }
+    // What was not read may be anything.
+    let is_read = errors.is_empty() && mistakes.len() <= limits::CONFIG_ERRORS_MAX;
     let mut errors: Vec<_> = errors.into_iter().chain(mistakes).collect();
     overrule(&mut options);
     options.settle();
-    // Options that are incomplete because of an error would only give misleading ones.
-    if errors.is_empty() {
-        for options::Problem { option, text } in options.check() {
-            let at = places
-                .iter()
-                .rfind(|(name, _)| *name == option)
-                .map(|(_, at)| at.clone());
-            errors.push(Notice { at, text });
+    let problems = if is_read { options.check() } else { Vec::new() };
+    for options::Problem { options, text } in problems {
+        // Those that are incomplete because of an error would only give misleading ones.
+        let block = |name: &'static str| name.split('.').next().unwrap_or(name);
+        if options.iter().any(|name| flawed.contains(&block(name))) {
+            continue;
         }
+        let place = |name: &&str| places.iter().rfind(|(it, _)| it == name);
+        let at = options.iter().find_map(place).map(|(_, at)| at.clone());
+        errors.push(Notice { at, text });
     }
     if errors.is_empty() {
         return Ok(Loaded {

@@ -23,6 +23,7 @@ pub use accounts::{
 pub use address_limits::AddressLimits;
 pub use auth::{ConnectionType, NkeyUser, Permissions, ResponseRule, Secret, SubjectRules, User};
 pub use check::Problem;
+pub(super) use check::broken_hash;
 pub(super) use cluster::host_and_port;
 pub(crate) use cluster::percent_decoded;
 pub use cluster::{

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::broker::Broker;
 use crate::config::Loaded;
-use crate::config::options::{LogFormat, Options, TlsConfig};
+use crate::config::options::{LogFormat, Options};
 use crate::id;
 use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, debug, info};
@@ -449,17 +449,7 @@ fn server_info(options: &Options, server_id: String, port: u16) -> ServerInfo {
 
 /// What no server can start with: the options came from anywhere, not necessarily by way of a file.
 fn check(options: &Options) -> Result<(), ServerError> {
-    let max = limits::WORKERS_MAX;
-    let mut problems: Vec<String> = options.check().into_iter().map(|it| it.text).collect();
-    if let Some(workers) = options.workers.filter(|it| !(1..=max).contains(it)) {
-        problems.push(format!("workers ({workers}) must be between 1 and {max}"));
-    }
-    let has_no_certificate = |tls: &TlsConfig| tls.certs.is_empty();
-    if options.tls.as_ref().is_some_and(has_no_certificate) && !options.allow_non_tls {
-        let text = "a tls block without a certificate lets no client in: it needs cert_file and key_file, or \
-                    allow_non_tls where a proxy does TLS";
-        problems.push(text.into());
-    }
+    let problems: Vec<String> = options.check().into_iter().map(|it| it.text).collect();
     if problems.is_empty() {
         Ok(())
     } else {

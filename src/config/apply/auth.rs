@@ -6,7 +6,7 @@ use super::super::error::Position;
 use super::super::nkey;
 use super::super::options::{
     Cluster, ConnectionType, NkeyUser, Options, Permissions, ResponseRule, RoutePermissions,
-    Secret, SubjectRules, User,
+    Secret, SubjectRules, User, broken_hash,
 };
 use super::super::report::{Report, set};
 use super::super::subjects;
@@ -114,8 +114,8 @@ fn read(report: &mut Report, map: &Map, seen: &mut Seen) -> Authorization {
         |report, name, entry| match name {
             // An empty text is none: variables of the environment may be empty.
             "user" => auth.user = non_empty(report, entry),
-            "password" => auth.password = non_empty(report, entry).map(Secret::new),
-            "token" => auth.token = non_empty(report, entry).map(Secret::new),
+            "password" => auth.password = secret(report, entry, "the password"),
+            "token" => auth.token = secret(report, entry, "the token"),
             "timeout" => auth.timeout = unless_zero(report.seconds(entry)),
             "users" => {
                 auth.has_users = true;
@@ -126,6 +126,15 @@ fn read(report: &mut Report, map: &Map, seen: &mut Seen) -> Authorization {
         },
     );
     auth
+}
+
+/// A secret that stands alone.
+fn secret(report: &mut Report, entry: &Entry, whose: &str) -> Option<Secret> {
+    let secret = non_empty(report, entry).map(Secret::new);
+    if secret.as_ref().is_some_and(Secret::is_broken_hash) {
+        report.error(&entry.at, broken_hash(whose));
+    }
+    secret
 }
 
 impl Users {
@@ -181,6 +190,9 @@ pub(super) fn users(report: &mut Report, entry: &Entry, seen: &mut Seen) -> User
                     report.error(at, format!("Duplicate user \"{user}\" detected"));
                 }
                 let password = Secret::new(password.unwrap_or_default());
+                if password.is_broken_hash() {
+                    report.error(at, broken_hash(&format!("user \"{user}\"")));
+                }
                 users.users.push(User {
                     user,
                     password,

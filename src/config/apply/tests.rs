@@ -108,7 +108,7 @@ fn unknown_options_are_refused_in_every_block() {
 #[test]
 fn what_is_switched_off_needs_no_support() {
     options(
-        "jetstream: disabled, ocsp: false, prof_port: 0, proxy_protocol: no, tls {ocsp_peer: false}",
+        "jetstream: disabled, ocsp: false, prof_port: 0, proxy_protocol: no, allow_non_tls: yes, tls {ocsp_peer: false}",
     );
     assert_eq!(
         errors("a: 1\njetstream {store_dir: x}\n  mqtt {}"),
@@ -254,25 +254,12 @@ fn durations_are_strings() {
         options("authorization {timeout: \"3s\"}").auth_timeout,
         Duration::from_secs(3)
     );
-    assert_eq!(options("tls {}").auth_timeout, Duration::from_secs(3));
     assert_eq!(
-        options("tls {}, authorization {timeout: 0}").auth_timeout,
+        options("allow_non_tls: true, tls {}").auth_timeout,
         Duration::from_secs(3)
     );
-    let of_routes = |more: &str| {
-        let cluster = options(&format!("cluster {{port: 1, {more}}}")).cluster;
-        cluster.auth_timeout().as_secs()
-    };
-    assert_eq!(of_routes(""), 2);
-    assert_eq!(of_routes("authorization {timeout: 0}"), 2);
-    let tls = "tls {cert_file: c, key_file: k, ca_file: a, timeout: 5}";
-    assert_eq!(of_routes(tls), 6);
     assert_eq!(
-        of_routes(&format!("{tls}, authorization {{timeout: 2}}")),
-        2
-    );
-    assert_eq!(
-        options("tls {timeout: 5}, authorization {timeout: 2}").auth_timeout,
+        options("allow_non_tls: true, tls {timeout: 5}, authorization {timeout: 2}").auth_timeout,
         Duration::from_secs(2)
     );
     assert_eq!(
@@ -324,7 +311,10 @@ fn labels_and_paths() {
 
 #[test]
 fn tls_blocks_are_checked_without_opening_a_file() {
-    let tls = |text: &str| options(&format!("tls {{{text}}}")).tls.unwrap();
+    let tls = |text: &str| {
+        let text = format!("allow_non_tls: true, tls {{{text}}}");
+        options(&text).tls.unwrap()
+    };
     assert_eq!(tls("first: yes").handshake_first, HandshakeFirst::Always);
     assert_eq!(
         tls("certs: [{cert_file: a, key_file: b}, {cert_file: c, key_file: d}]")
@@ -433,7 +423,7 @@ fn authorization_has_one_method() {
     assert_eq!(errors(alone), ["c.conf:1:0: a password needs a user"]);
     assert_eq!(
         errors(&format!("cluster {{{alone}}}")),
-        ["c.conf:1:0: a password needs a user"]
+        ["c.conf:1:9: a password needs a user"]
     );
     assert_eq!(
         errors("authorization {users: [{password: x}]}"),
@@ -606,15 +596,15 @@ fn clusters_have_their_own_rules() {
         ),
         (
             "pool_size: -1, accounts: [\"$SYS\"]",
-            "1:0: pool_size cannot be negative if pinned accounts are specified",
+            "1:9: pool_size cannot be negative if pinned accounts are specified",
         ),
         (
             "accounts: [X]",
-            "1:0: unable to add account \"X\" to the list of dedicated routes: account missing",
+            "1:9: unable to add account \"X\" to the list of dedicated routes: account missing",
         ),
         (
             "advertise: \"a:b:c\"",
-            "1:0: invalid cluster_advertise value of a:b:c, it must be host or host:port",
+            "1:9: invalid cluster_advertise value of a:b:c, it must be host or host:port",
         ),
     ];
     for (text, expected) in cases {
@@ -634,6 +624,10 @@ fn options_are_checked_together() {
             "1:0: max_payload (2) cannot be higher than max_pending (1)",
         ),
         (
+            "max_pending: 1000",
+            "1:0: max_payload (1048576) cannot be higher than max_pending (1000)",
+        ),
+        (
             "lame_duck_grace_period: \"3m\"",
             "1:0: lame duck grace period (3m0s) should be strictly lower than lame duck duration (2m0s)",
         ),
@@ -649,7 +643,17 @@ fn options_are_checked_together() {
             "http: 1, https: 2, tls {cert_file: a, key_file: b}",
             "1:9: can't specify both HTTP (1) and HTTPs (2) ports",
         ),
+        (
+            "http_port: -1, https_port: -1, tls {cert_file: a, key_file: b}",
+            "1:15: can't specify both HTTP (-1) and HTTPs (-1) ports",
+        ),
         ("https: 1", "1:0: TLS cert and key required for HTTPS"),
+        ("https_port: 1", "1:0: TLS cert and key required for HTTPS"),
+        (
+            "tls {}",
+            "1:0: a tls block without a certificate lets no client in: it needs cert_file and key_file, or \
+             allow_non_tls where a proxy does TLS",
+        ),
         (
             "client_advertise: \"a:b:c\"",
             "1:0: invalid client_advertise value of a:b:c, it must be host or host:port",
@@ -662,6 +666,43 @@ fn options_are_checked_together() {
     for (text, expected) in cases {
         assert_eq!(errors(text), [format!("c.conf:{expected}")], "{text}");
     }
+    // Whatever else is wrong, unless it could be the reason.
+    assert_eq!(
+        errors("foo: 1\nmax_payload: 99999999, lame_duck_grace_period: \"5m\""),
+        [
+            "c.conf:1:0: unknown field \"foo\"",
+            "c.conf:2:1: max_payload (99999999) cannot be higher than max_pending (67108864)",
+            "c.conf:2:24: lame duck grace period (5m0s) should be strictly lower than lame duck duration (2m0s)",
+        ]
+    );
+    assert_eq!(errors("max_payload: 99999999, max_pending: -1").len(), 1);
+    assert_eq!(errors("no_auth_user: a, accounts {A: {users: 1}}").len(), 1);
+    assert_eq!(errors("max_pending: 1000, log_file: \"").len(), 1);
+    let mut unread: String = (0..60).map(|n| format!("x{n}: 1\n")).collect();
+    unread += "no_auth_user: a, authorization {users: [{user: a}]}";
+    let last = errors(&unread).pop();
+    assert_eq!(
+        last.as_deref(),
+        Some("too many errors, the rest are not shown")
+    );
     options("no_auth_user: a, accounts {A: {users: [{user: a}]}}");
     options("client_advertise: \"[::1]:5\"");
+}
+
+#[test]
+fn each_broken_hash_is_told_with_its_place_and_owner() {
+    let text = "authorization {users: [\n{user: a, password: $2a$11$x}, {user: b, password: $2a$11$y}]}\n\
+                accounts {A: {users: [{user: c, password: $2a$11$z}]}}\n\
+                cluster {authorization {user: d, password: $2a$11$w}}";
+    let broken =
+        |whose: &str| format!("the bcrypt hash of {whose} is broken, so that nothing matches it");
+    let expected = [
+        format!("c.conf:2:1: {}", broken("user \"a\"")),
+        format!("c.conf:2:32: {}", broken("user \"b\"")),
+        format!("c.conf:3:23: {}", broken("user \"c\"")),
+        format!("c.conf:4:34: {}", broken("the password")),
+    ];
+    assert_eq!(errors(text), expected);
+    let token = errors("authorization {token: $2a$11$x}");
+    assert_eq!(token, [format!("c.conf:1:15: {}", broken("the token"))]);
 }

@@ -31,7 +31,7 @@ fn a_reload_without_change_says_the_usual() {
 fn lines_come_in_the_fixed_order() {
     let new = "server_metadata {a: b}, server_tags: x, reconnect_error_reports: 5, connect_error_reports: 5\n\
                max_traced_msg_len: 7, write_deadline: 5s\n\
-               tls {timeout: 5, handshake_first: auto}\n\
+               tls {cert_file: a, key_file: b, timeout: 5, handshake_first: auto}\n\
                remote_syslog: \"udp://h:1\", syslog: on, log_file: f, ports_file_dir: d, pid_file: p\n\
                no_fast_producer_stall: yes, max_payload: 1000, max_control_line: 1000\n\
                authorization {user: u, password: secret, timeout: 5}\n\
@@ -91,7 +91,10 @@ fn what_needs_a_restart_is_refused_by_name() {
         ]
     );
     assert_eq!(
-        refusals("", "server_name: x, tls {verify_and_map: yes}"),
+        refusals(
+            "",
+            "server_name: x, tls {cert_file: a, key_file: b, verify_and_map: yes}"
+        ),
         [
             "config reload not supported for ServerName: old=, new=x",
             "config reload not supported for TLSMap: old=false, new=true",
@@ -162,7 +165,7 @@ const OTHER: &[(&str, &str)] = &[
     ("http_auth_token", "a"),
     ("http_socket", "a"),
     ("http_base_path", "a"),
-    ("tls", "{}"),
+    ("tls", "{cert_file: a, key_file: b}"),
     ("allow_non_tls", "true"),
     ("pid_file", "a"),
     ("ports_file_dir", "a"),

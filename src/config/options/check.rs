@@ -1,16 +1,17 @@
 //! What options must be like together, wherever each of them came from.
 
-use super::{Account, Destination, Options, host_and_port};
+use super::{Account, Destination, Options, Secret, TlsConfig, host_and_port};
 use crate::certificate::Dn;
-use crate::config::duration;
+use crate::config::{diff, duration};
 use crate::limits;
 use crate::subject::transform::Transform;
 
 /// Options that no server can start with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The option of the top level that is to blame first.
-    pub option: &'static str,
+    /// The options that it is about, the one to blame first before the others: of the top level, or with the name of the
+    /// block before a dot.
+    pub options: &'static [&'static str],
     /// What is wrong.
     pub text: String,
 }
@@ -28,11 +29,11 @@ impl Options {
     /// What is wrong with these options together; nothing if a server can start with them.
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut problem = |option, text: String| problems.push(Problem { option, text });
+        let mut problem = |options, text: String| problems.push(Problem { options, text });
         if self.max_payload > self.max_pending {
             let (payload, pending) = (self.max_payload, self.max_pending);
             problem(
-                "max_payload",
+                &["max_payload", "max_pending"],
                 format!("max_payload ({payload}) cannot be higher than max_pending ({pending})"),
             );
         }
@@ -40,29 +41,57 @@ impl Options {
             let grace = duration::shown(self.lame_duck_grace_period);
             let whole = duration::shown(self.lame_duck_duration);
             problem(
-                "lame_duck_grace_period",
+                &["lame_duck_grace_period", "lame_duck_duration"],
                 format!(
                     "lame duck grace period ({grace}) should be strictly lower than lame duck duration ({whole})"
                 ),
             );
         }
         if let (Some(http), Some(https)) = (self.http_port, self.https_port) {
+            let [http, https] = [http, https].map(|port| diff::port(Some(port)));
             problem(
-                "https",
+                &["https", "https_port", "http", "http_port"],
                 format!("can't specify both HTTP ({http}) and HTTPs ({https}) ports"),
             );
         }
+        let max = limits::WORKERS_MAX;
+        if let Some(workers) = self.workers.filter(|it| !(1..=max).contains(it)) {
+            problem(
+                &["workers"],
+                format!("workers ({workers}) must be from 1 to {max}"),
+            );
+        }
+        let has_no_certificate = |tls: &TlsConfig| tls.certs.is_empty();
+        if self.tls.as_ref().is_some_and(has_no_certificate) && !self.allow_non_tls {
+            let text = "a tls block without a certificate lets no client in: it needs cert_file and key_file, or \
+                        allow_non_tls where a proxy does TLS";
+            problem(&["tls"], text.into());
+        }
         if self.https_port.is_some() && self.tls.as_ref().is_none_or(|tls| tls.certs.is_empty()) {
-            problem("https", "TLS cert and key required for HTTPS".into());
+            let text = "TLS cert and key required for HTTPS";
+            problem(&["https", "https_port", "tls"], text.into());
+        }
+        for (option, what, name) in [
+            (&["server_name"], "server", &self.server_name),
+            (&["cluster.name"], "cluster", &self.cluster.name),
+        ] {
+            // They stand in lines of the protocol.
+            if name.as_ref().is_some_and(|name| name.contains(' ')) {
+                problem(option, format!("{what} name cannot contain spaces"));
+            }
         }
         self.check_tls(&mut problem);
         for (option, name, address) in [
             (
-                "client_advertise",
+                &["client_advertise"],
                 "client_advertise",
                 &self.client_advertise,
             ),
-            ("cluster", "cluster_advertise", &self.cluster.advertise),
+            (
+                &["cluster.cluster_advertise"],
+                "cluster_advertise",
+                &self.cluster.advertise,
+            ),
         ] {
             if let Some(address) = address.as_ref().filter(|address| !is_advertisable(address)) {
                 problem(
@@ -74,18 +103,18 @@ impl Options {
         match &self.remote_syslog {
             // Not shown: what stands before it may be a password.
             Some(url) if url.contains('@') && !url.starts_with("unix://") => problem(
-                "remote_syslog",
+                &["remote_syslog"],
                 "remote_syslog must not name a user, there is no way to log in".into(),
             ),
             Some(url) if !is_syslog_url(url) => problem(
-                "remote_syslog",
+                &["remote_syslog"],
                 format!("remote_syslog {url} must start with udp://, tcp:// or unix://"),
             ),
             _ => {}
         }
         if self.address_limits.burst.is_some() && self.address_limits.rate.is_none() {
             let text = "the burst in address_limits needs a rate beside it";
-            problem("address_limits", text.into());
+            problem(&["address_limits"], text.into());
         }
         self.check_secrets(&mut problem);
         self.check_accounts(&mut problem);
@@ -95,20 +124,20 @@ impl Options {
 
     /// Imports and mappings whose subjects do not go together. Where they come from a file, they have been looked at more
     /// closely, with their places.
-    fn check_sharing(&self, problem: &mut impl FnMut(&'static str, String)) {
+    fn check_sharing(&self, problem: &mut Note<'_>) {
         let own = self.accounts.iter().flat_map(|account| &account.mappings);
         for mapping in self.mappings.iter().chain(own) {
             let source = &mapping.source;
             for Destination { subject, .. } in &mapping.destinations {
                 if let Err(error) = Transform::new(source, subject) {
                     let text = format!("mapping of \"{source}\" to \"{subject}\": {error}");
-                    problem("mappings", text);
+                    problem(&["mappings", "accounts"], text);
                 }
             }
             let weights = mapping.destinations.iter().map(|it| u32::from(it.weight));
             if weights.clone().any(|weight| weight > 100) {
                 problem(
-                    "mappings",
+                    &["mappings", "accounts"],
                     format!("a weight in the mapping of \"{source}\" is above 100"),
                 );
             }
@@ -117,7 +146,7 @@ impl Options {
             if let Err(error) = import.renaming() {
                 let (subject, account) = (&import.subject, &import.account);
                 problem(
-                    "accounts",
+                    &["accounts"],
                     format!("import of \"{subject}\" from account \"{account}\": {error}"),
                 );
             }
@@ -141,7 +170,7 @@ impl Options {
     }
 
     /// Users that the same certificate could name: they differ in the order of their parts alone.
-    fn check_tls(&self, problem: &mut impl FnMut(&'static str, String)) {
+    fn check_tls(&self, problem: &mut Note<'_>) {
         if !self.tls.as_ref().is_some_and(|tls| tls.verify_and_map) {
             return;
         }
@@ -155,14 +184,14 @@ impl Options {
             if let Some((_, other)) = others.iter().find(|(other, _)| name.is_permutation(other)) {
                 let text =
                     format!("a certificate could be that of both users {user:?} and {other:?}");
-                problem("authorization", text);
+                problem(&["authorization", "accounts", "tls"], text);
             }
             rest = others;
         }
     }
 
     /// Credentials that look as if they protected something, and do not.
-    fn check_secrets(&self, problem: &mut impl FnMut(&'static str, String)) {
+    fn check_secrets(&self, problem: &mut Note<'_>) {
         let has_password = self
             .password
             .as_ref()
@@ -170,30 +199,32 @@ impl Options {
         // Beside users it is a variable that they refer to, as in the reference server's own example.
         let has_others = self.auth_token.is_some() || self.has_users();
         if has_password && self.user.is_none() && !has_others {
-            problem("authorization", "a password needs a user".into());
+            let text = "a password needs a user";
+            problem(&["authorization", "accounts"], text.into());
         }
         if self.cluster.password.is_some() && self.cluster.user.is_none() {
-            problem("cluster", "a password needs a user".into());
+            problem(&["cluster.authorization"], "a password needs a user".into());
         }
-        let single = [&self.password, &self.auth_token].into_iter().flatten();
-        let single = single.map(|secret| ("authorization", secret));
-        let users = self
-            .users
-            .iter()
-            .map(|user| ("authorization", &user.password));
+        let singles: [(&[_], _, _); 3] = [
+            (&["authorization"], "the password", &self.password),
+            (&["authorization"], "the token", &self.auth_token),
+            (
+                &["cluster.authorization"],
+                "the password",
+                &self.cluster.password,
+            ),
+        ];
+        for (options, whose, secret) in singles {
+            if secret.as_ref().is_some_and(Secret::is_broken_hash) {
+                problem(options, broken_hash(whose));
+            }
+        }
         let accounts = self.accounts.iter().flat_map(|account| &account.users);
-        let accounts = accounts.map(|user| ("accounts", &user.password));
-        let cluster = self
-            .cluster
-            .password
-            .iter()
-            .map(|secret| ("cluster", secret));
-        let mut all = single.chain(users).chain(accounts).chain(cluster);
-        if let Some((option, _)) = all.find(|(_, secret)| secret.is_broken_hash()) {
-            problem(
-                option,
-                "a bcrypt hash is broken, so that no password matches it".into(),
-            );
+        for user in self.users.iter().chain(accounts) {
+            if user.password.is_broken_hash() {
+                let text = broken_hash(&format!("user \"{}\"", user.user));
+                problem(&["authorization", "accounts"], text);
+            }
         }
     }
 
@@ -206,8 +237,9 @@ impl Options {
         Some((address.trim_matches(['[', ']']).into(), port))
     }
 
-    fn check_accounts(&self, problem: &mut impl FnMut(&'static str, String)) {
+    fn check_accounts(&self, problem: &mut Note<'_>) {
         if let Some(name) = &self.no_auth_user {
+            const ABOUT: &[&str] = &["no_auth_user", "authorization", "accounts"];
             let names = self
                 .accounts
                 .iter()
@@ -223,38 +255,44 @@ impl Options {
                 .chain(nkeys.map(|user| &user.nkey))
                 .peekable();
             if all.peek().is_none() {
-                problem(
-                    "no_auth_user",
-                    format!("no_auth_user: \"{name}\" present, but users/nkeys are not defined"),
-                );
+                let reason = "present, but users/nkeys are not defined";
+                problem(ABOUT, format!("no_auth_user: \"{name}\" {reason}"));
             } else if !all.any(|it| it == name) {
                 let reason =
                     "not present as user or nkey in authorization block or account configuration";
-                problem("no_auth_user", format!("no_auth_user: \"{name}\" {reason}"));
+                problem(ABOUT, format!("no_auth_user: \"{name}\" {reason}"));
             }
         }
         let has_account = |name: &String| self.accounts.iter().any(|account| account.name == *name);
         let is_missing = |name: &&String| *name != "$SYS" && !has_account(name);
         if let Some(name) = self.system_account.as_ref().filter(is_missing) {
             problem(
-                "system_account",
+                &["system_account", "accounts"],
                 format!("error resolving system account: account \"{name}\" missing"),
             );
         }
         if !self.cluster.accounts.is_empty() && self.cluster.pool_size.is_none() {
             problem(
-                "cluster",
+                &["cluster.pool_size", "cluster.accounts"],
                 "pool_size cannot be negative if pinned accounts are specified".into(),
             );
         }
         for name in self.cluster.accounts.iter().filter(is_missing) {
             let reason = "to the list of dedicated routes: account missing";
             problem(
-                "cluster",
+                &["cluster.accounts", "accounts"],
                 format!("unable to add account \"{name}\" {reason}"),
             );
         }
     }
+}
+
+/// Takes a problem: the options that it is about, and the text.
+type Note<'n> = dyn FnMut(&'static [&'static str], String) + 'n;
+
+/// What is wrong with a hash that no secret has, such as `the password` has one.
+pub(in crate::config) fn broken_hash(whose: &str) -> String {
+    format!("the bcrypt hash of {whose} is broken, so that nothing matches it")
 }
 
 /// `host`, `host:port`, or the same with an IPv6 address in brackets.

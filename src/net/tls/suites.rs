@@ -161,7 +161,9 @@ mod tests {
         let all = |names: &[&str]| names.join(", ");
         let suites = all(&SUITES.map(|(name, _)| name));
         let groups = all(&GROUPS.map(|(name, _)| name));
-        let text = format!("tls {{cipher_suites: [{suites}], curve_preferences: [{groups}]}}");
+        let files = "cert_file: a, key_file: b";
+        let names = format!("cipher_suites: [{suites}], curve_preferences: [{groups}]");
+        let text = format!("tls {{{files}, {names}}}");
         let loaded = config::parse_with("c.conf", text.as_bytes(), &config::Nothing, |_| {});
         let tls = loaded.unwrap().options.tls.unwrap();
         let provider = provider(&tls.cipher_suites, &tls.curve_preferences);
