@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use midge::cli::{self, Command, Flags};
-use midge::config::{self, Loaded, System};
+use midge::config::{Loaded, System};
 use midge::heap;
 use midge::log::{Level, Logger};
 use midge::notify::Notifier;
@@ -69,10 +69,7 @@ fn say(text: &str) -> Result<(), String> {
 /// The options that file and command line make together, the command line having the last word.
 fn load(flags: &Flags) -> Result<Loaded, String> {
     if let Some(path) = &flags.config {
-        let mut applied = Ok(());
-        let loaded = config::load_with(path, &System, |options| applied = flags.apply(options));
-        applied?;
-        return loaded.map_err(|errors| errors.to_string());
+        return flags.load(path, &System);
     }
     let mut options = Options::default();
     flags.apply(&mut options)?;

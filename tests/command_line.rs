@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use rustix::process::Signal;
 
 use support::server::Start;
-use support::{Program, ScratchDir, midge, wait_for};
+use support::{Program, ScratchDir, midge, programs, wait_for};
 
 /// How midge and the reference server take a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,40 @@ fn both_servers_take_each_line_as_the_table_says() {
         }
     }
     assert_eq!(differences, [""; 0]);
+}
+
+#[test]
+fn names_have_no_spaces_wherever_they_come_from() {
+    let cluster = ["--cluster", "nats://127.0.0.1:-1", "--cluster_name", "a b"];
+    let cases = [
+        (&["-n", "a b"][..], "server name cannot contain spaces\n"),
+        (&cluster, "cluster name cannot contain spaces\n"),
+    ];
+    for program in programs() {
+        for (args, expected) in cases {
+            let args = [&["-a", "127.0.0.1", "-p", "-1"], args].concat();
+            let (code, _, said) = outcome(&program, &args, "");
+            assert_eq!(code, Some(1), "{args:?}: {said}");
+            assert!(said.ends_with(expected), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_errors_of_a_file_are_told_beside_those_of_the_flags() {
+    let dir = ScratchDir::new();
+    let file = dir.path().join("c.conf");
+    std::fs::write(&file, "foo: 1\nmax_pending: 1\n").expect("it is ours");
+    let file = file.to_str().expect("a name in UTF-8");
+    let args = ["-t", "-c", file, "--tls", "--routes", "nats://127.0.0.1:1"];
+    let (code, _, said) = outcome(&midge(), &args, "");
+    let expected = format!(
+        "midge: {file}:1:0: unknown field \"foo\"\n\
+         {file}:2:1: max_payload (1048576) cannot be higher than max_pending (1)\n\
+         TLS Server certificate must be present and valid\n\
+         solicited routes require cluster capabilities, e.g. --cluster\n"
+    );
+    assert_eq!((code, said), (Some(1), expected));
 }
 
 /// Runs a program to its end: exit status, standard output, standard error.

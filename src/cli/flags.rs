@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::options::{CertFiles, Options, RouteUrl, Secret, TlsConfig};
+use crate::config::{self, Loaded, Outside};
 use crate::limits;
 
 /// The flags that were given. `None` is a flag that was not, and leaves the file's value alone.
@@ -113,11 +114,26 @@ pub enum ClusterListen {
 }
 
 impl Flags {
+    /// Loads the configuration file at `path`, overridden by these flags.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the file, and what both together lack, one a line.
+    pub fn load(&self, path: &Path, outside: &dyn Outside) -> Result<Loaded, String> {
+        let mut applied = Ok(());
+        let loaded = config::load_with(path, outside, |options| applied = self.apply(options));
+        match (loaded, applied) {
+            (Err(of_file), Err(of_flags)) => Err(format!("{of_file}\n{of_flags}")),
+            (Ok(_), Err(of_flags)) => Err(of_flags),
+            (loaded, Ok(())) => loaded.map_err(|errors| errors.to_string()),
+        }
+    }
+
     /// Overrides `options`, which hold what the configuration file says, by every flag that was given.
     ///
     /// # Errors
     ///
-    /// What the flags and the file together lack.
+    /// What the flags and the file together lack, one a line.
     pub fn apply(&self, options: &mut Options) -> Result<(), String> {
         if let Some(host) = &self.host {
             options.host = host_or_all(host);
@@ -149,8 +165,10 @@ impl Flags {
         );
         self.apply_logging(options);
         self.apply_credentials(options);
-        self.apply_tls(options)?;
-        self.apply_cluster(options)
+        match (self.apply_tls(options), self.apply_cluster(options)) {
+            (Err(tls), Err(cluster)) => Err(format!("{tls}\n{cluster}")),
+            (tls, cluster) => tls.and(cluster),
+        }
     }
 
     fn apply_logging(&self, options: &mut Options) {

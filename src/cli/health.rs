@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Flags;
+use crate::config::Outside;
 use crate::config::options::{Options, TlsConfig};
-use crate::config::{self, Outside};
 use crate::net::tls::{Blocking, TlsClient};
 
 /// The variable that holds the token of a monitoring port that asks for one.
@@ -170,12 +170,7 @@ impl Target {
             ..flags.clone()
         };
         let options = match &flags.config {
-            Some(path) => {
-                let mut applied = Ok(());
-                let loaded = config::load_with(path, outside, |it| applied = flags.apply(it));
-                applied?;
-                loaded.map_err(|errors| errors.to_string())?.options
-            }
+            Some(path) => flags.load(path, outside)?.options,
             None if flags.http_port.is_none() && flags.https_port.is_none() => {
                 return Target::at(USUAL);
             }
