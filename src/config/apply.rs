@@ -352,7 +352,7 @@ fn cluster(
         "connect_backoff" => set(&mut cluster.connect_backoff, report.boolean(entry)),
         "pool_size" => cluster.pool_size = pool_size(report, entry),
         "accounts" => {
-            let names = report.texts(entry).unwrap_or_default();
+            let names = report.text_or_texts(entry).unwrap_or_default();
             cluster.accounts = names.into_iter().map(|(name, _)| name.into()).collect();
         }
         "compression" => set(&mut cluster.compression, compression(report, entry)),

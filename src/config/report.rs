@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::duration::{self, Signed};
 use super::error::{Notice, Position};
-use super::table::{self, Block, Status};
+use super::table::{self, Block, Known, Status};
 use super::value::{Data, Entry, Map, Value};
 use crate::limits;
 
@@ -45,21 +45,22 @@ impl Report {
         }
     }
 
-    /// Gives `take` each option of the block that midge has, by its main name; reports what it has not.
+    /// Gives `take` each option of the block that midge has, by its main name; reports what it has not. Of several
+    /// spellings of one option the last counts, so that a variable may have its name.
     pub(super) fn each<'m>(
         &mut self,
         block: Block,
         map: &'m Map,
         mut take: impl FnMut(&mut Self, &'static str, &'m Entry),
     ) {
-        for entry in &map.entries {
+        for (entry, known) in options_of(block, map) {
             if self.errors.len() > limits::CONFIG_ERRORS_MAX {
                 return;
             }
             let key = &entry.key;
-            match table::find(block, key) {
+            match known {
                 Some(known) if known.status == Status::Supported => take(self, known.name, entry),
-                Some(known) if known.status == Status::Ignored || is_off(&entry.value) => {}
+                Some(known) if known.status == Status::Ignored || is_off(known, &entry.value) => {}
                 Some(known) => {
                     self.error(
                         &entry.at,
@@ -377,15 +378,51 @@ fn port_number(number: i64) -> Option<Option<u16>> {
     }
 }
 
+/// The entries of a block with what they are, but for those that a later spelling of the same option replaces.
+fn options_of(block: Block, map: &Map) -> Vec<(&Entry, Option<&'static Known>)> {
+    let mut later = Vec::new();
+    let mut options = Vec::with_capacity(map.entries.len());
+    for entry in map.entries.iter().rev() {
+        let known = table::find(block, &entry.key);
+        match known.map(|it| it.name) {
+            Some(name) if later.contains(&name) => continue,
+            name => later.extend(name),
+        }
+        options.push((entry, known));
+    }
+    options.reverse();
+    options
+}
+
 /// Whether a value switches its feature off, which needs no support.
-fn is_off(value: &Value) -> bool {
+fn is_off(known: &Known, value: &Value) -> bool {
     match &value.data {
         Data::Bool(flag) => !flag,
         Data::Integer(number) => *number == 0,
         Data::String(text) => text.eq_ignore_ascii_case("disabled"),
+        Data::Array(array) => known.block == Block::Top && array.items.is_empty(),
+        Data::Map(map) if known.name == "jetstream" => is_disabled(map),
+        Data::Map(map) => {
+            let is_on = ON_WHEN_EMPTY.contains(&known.name);
+            known.block == Block::Top && map.entries.is_empty() && !is_on
+        }
         _ => false,
     }
 }
+
+/// Whether a `jetstream` block says that it is not to be.
+fn is_disabled(map: &Map) -> bool {
+    let is_it = |entry: &&Entry| {
+        ["enabled", "enable"]
+            .iter()
+            .any(|it| entry.key.eq_ignore_ascii_case(it))
+    };
+    let last = map.entries.iter().rfind(is_it);
+    last.is_some_and(|entry| entry.value.data == Data::Bool(false))
+}
+
+/// Blocks of the top level that do something, or are wrong, without anything in them; others need a port, or a name.
+const ON_WHEN_EMPTY: [&str; 3] = ["ocsp", "ocsp_cache", "resolver"];
 
 fn unknown(block: Block, key: &str) -> String {
     match block {

@@ -108,10 +108,30 @@ fn unknown_options_are_refused_in_every_block() {
 #[test]
 fn what_is_switched_off_needs_no_support() {
     options(
+        "jetstream {store_dir: x, ENABLED: false}, leafnodes {}, websocket {}, gateway {}, mqtt {}, operator: [], \
+         trusted_keys: [], resolver_preload {}, resolver_tls {}, proxies {}, feature_flags {}",
+    );
+    for on in [
+        "jetstream {}",
+        "jetstream {enabled: true}",
+        "leafnodes {port: 7422}",
+        "ocsp {}",
+        "ocsp_cache {}",
+        "resolver {}",
+        "authorization {auth_callout {}}",
+        "accounts {A {jetstream {}}}",
+    ] {
+        let errors = errors(on);
+        assert!(
+            errors.iter().all(|it| it.contains("is not supported")),
+            "{on}: {errors:?}"
+        );
+    }
+    options(
         "jetstream: disabled, ocsp: false, prof_port: 0, proxy_protocol: no, allow_non_tls: yes, tls {ocsp_peer: false}",
     );
     assert_eq!(
-        errors("a: 1\njetstream {store_dir: x}\n  mqtt {}"),
+        errors("a: 1\njetstream {store_dir: x}\n  mqtt {port: 1}"),
         [
             "c.conf:1:0: unknown field \"a\"",
             "c.conf:2:1: option \"jetstream\" is not supported by midge (persistence)",
@@ -128,6 +148,29 @@ fn a_variable_need_not_be_an_option_but_in_tls() {
     assert_eq!(
         errors("tls {A: 1, timeout: $A}"),
         ["c.conf:1:5: error parsing tls config, unknown field \"A\""]
+    );
+}
+
+#[test]
+fn of_two_spellings_of_an_option_the_last_counts() {
+    let names = |text: &str| {
+        let Options {
+            users, accounts, ..
+        } = options(text);
+        let own = accounts.into_iter().flat_map(|account| account.users);
+        let all = users.into_iter().chain(own);
+        all.map(|user| user.password.reveal().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let users = "USERS = [{user: a, password: b}]\nusers: $USERS";
+    assert_eq!(names(&format!("authorization {{{users}}}")), ["b"]);
+    assert_eq!(names(&format!("accounts {{A {{{users}}}}}")), ["b"]);
+    let other = "authorization {users: [{user: a, password: b}], Users: [{user: a, password: c}]}";
+    assert_eq!(names(other), ["c"]);
+    assert_eq!(options("PORT: 5, port: 6").port, 6);
+    assert_eq!(
+        options("max_conn: 5, max_connections: 6, A: 1, ping_max: $A").max_connections,
+        Some(6)
     );
 }
 
@@ -322,6 +365,7 @@ fn tls_blocks_are_checked_without_opening_a_file() {
             .len(),
         2
     );
+    assert_eq!(tls("cert_file: a, key_file: b, certs: []").certs.len(), 1);
     assert_eq!(tls("watch: 1h").watch, Some(Duration::from_secs(3600)));
     assert!(tls("verify_and_map: true").verify);
     assert_eq!(tls("timeout: 0").timeout, Duration::from_secs(2));
@@ -369,7 +413,7 @@ fn tls_blocks_are_checked_without_opening_a_file() {
             "1:5: field \"handshake_first\"'s value \"50\" is invalid",
         ),
         (
-            "cert_file: a, key_file: b, certs: []",
+            "cert_file: a, key_file: b, certs: [{cert_file: c, key_file: d}]",
             "1:0: error parsing tls config, cannot combine 'cert_file' option with 'certs' option",
         ),
         (
@@ -497,6 +541,7 @@ fn permissions_are_lists_or_rules() {
 #[test]
 fn clusters_have_their_own_rules() {
     let cluster = |text: &str| options(&format!("cluster {{{text}}}")).cluster;
+    assert_eq!(cluster("accounts: \"$G\"").accounts, ["$G"]);
     assert_eq!(cluster("pool_size: -1").pool_size, None);
     assert_eq!(
         cluster("compression: on").compression.mode,
@@ -597,6 +642,10 @@ fn clusters_have_their_own_rules() {
         (
             "pool_size: -1, accounts: [\"$SYS\"]",
             "1:9: pool_size cannot be negative if pinned accounts are specified",
+        ),
+        (
+            "accounts: [\"$G\", \"$SYS\", \"$G\"]",
+            "1:9: found duplicate account name \"$G\" in pinned accounts list",
         ),
         (
             "accounts: [X]",

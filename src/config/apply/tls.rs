@@ -31,8 +31,8 @@ pub(super) fn tls(report: &mut Report, entry: &Entry, place: Place) -> Option<Tl
         "cert_file" => set(&mut single.0, report.path(entry)),
         "key_file" => set(&mut single.1, report.path(entry)),
         "certs" => {
-            has_certs = true;
             for (map, at) in report.maps(entry) {
+                has_certs = true;
                 let (cert_file, key_file) = cert_files(report, map);
                 match (cert_file, key_file) {
                     (Some(cert_file), Some(key_file)) => tls.certs.push(CertFiles { cert_file, key_file }),

@@ -1,5 +1,7 @@
 //! What options must be like together, wherever each of them came from.
 
+use std::collections::HashSet;
+
 use super::{Account, Destination, Options, Secret, TlsConfig, host_and_port};
 use crate::certificate::Dn;
 use crate::config::{diff, duration};
@@ -277,12 +279,19 @@ impl Options {
                 "pool_size cannot be negative if pinned accounts are specified".into(),
             );
         }
-        for name in self.cluster.accounts.iter().filter(is_missing) {
-            let reason = "to the list of dedicated routes: account missing";
-            problem(
-                &["cluster.accounts", "accounts"],
-                format!("unable to add account \"{name}\" {reason}"),
-            );
+        let mut pinned = HashSet::new();
+        for name in &self.cluster.accounts {
+            if name != "$G" && is_missing(&name) {
+                let reason = "to the list of dedicated routes: account missing";
+                problem(
+                    &["cluster.accounts", "accounts"],
+                    format!("unable to add account \"{name}\" {reason}"),
+                );
+            } else if !pinned.insert(name) {
+                let text =
+                    format!("found duplicate account name \"{name}\" in pinned accounts list");
+                problem(&["cluster.accounts"], text);
+            }
         }
     }
 }
