@@ -152,7 +152,8 @@ const CASES: &[(Verdict, &str)] = &[
     // Mistakes that the reference server finds out about later, if at all.
     (BadHere, "max_pending: -5"), (BadHere, "port: -7"), (BadHere, "write_deadline: \"-1s\""), (BadHere, "ping_max: -1"),
     (BadHere, "cluster {routes: [\"http://a:1\"]}"), (BadHere, "cluster {routes: [\"nats://a\"]}"), (BadHere, "cluster {compression: foo}"), (BadHere, "cluster {compression: s2_off}"), (BadHere, "cluster {compression: {mode: auto, rtt: [10ms, 5ms]}}"), (BadHere, "cluster {pool_size: -1, accounts: [\"$SYS\"]}"),
-    (BadHere, "system_account: X"), (BadHere, "client_advertise: \"a:b:c\""), (BadHere, "https: 1"), (BadHere, "lame_duck_grace_period: 130s"), (BadHere, "remote_syslog: foo"),
+    (BadHere, "system_account: X"), (BadHere, "client_advertise: \"a:b:c\""), (BadHere, "https: 1"), (BadHere, "lame_duck_grace_period: 130s"), (BadHere, "remote_syslog: foo"), (BadHere, "remote_syslog: \"udp://127.0.0.1\""), (BadHere, "remote_syslog: \"udp://127.0.0.1:99999\""), (BadHere, "remote_syslog: \"unix://\""),
+    (Good, "remote_syslog: \"UDP://127.0.0.1:514\""), (Good, "remote_syslog: \"tcp://:514/\""), (Good, "remote_syslog: \"unix:///dev/log\""),
     (BadHere, "accounts: {A: {exports: [{}]}}"), (BadHere, "accounts: {A: {imports: [{}]}}"), (BadHere, "accounts: {A: {exports: [{service: \"a b\"}]}}"), (BadHere, "mappings: {a: [{weight: 5}]}"),
     (BadHere, "max_payload: 2, max_pending: 1"),
     (BadHere, "no_auth_user: a"),

@@ -57,21 +57,25 @@ impl Syslog {
     /// Connects to `udp://host:port`, `tcp://host:port` or `unix://path`.
     pub(super) fn remote(url: &str) -> Result<Syslog, LogError> {
         let (scheme, address) = url.split_once("://").unwrap_or(("", url));
-        let to_peer: fn(SocketAddr) -> Peer = match scheme {
+        let scheme = scheme.to_ascii_lowercase();
+        let to_peer: fn(SocketAddr) -> Peer = match &*scheme {
             "udp" => Peer::Udp,
             "tcp" => Peer::Tcp,
             "unix" => return Syslog::unix(address),
-            _ => return Err(LogError::SyslogScheme(scheme.into())),
+            _ => return Err(LogError::SyslogScheme(scheme)),
         };
         let failed = |error: io::Error| {
             LogError::SyslogConnect(format!("dial {scheme} {address}: {}", cause(&error)))
         };
         let mut last = io::ErrorKind::NotFound.into();
-        for address in address
-            .trim_end_matches('/')
-            .to_socket_addrs()
-            .map_err(failed)?
-        {
+        // A port alone is one of this host.
+        let here = if address.starts_with(':') {
+            "localhost"
+        } else {
+            ""
+        };
+        let named = format!("{here}{}", address.trim_end_matches('/'));
+        for address in named.to_socket_addrs().map_err(failed)? {
             match Outlet::open(to_peer(address)) {
                 Ok(outlet) => {
                     return Ok(Syslog {
@@ -220,7 +224,7 @@ mod tests {
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
         let logger =
-            Logger::new(&remote(format!("udp://{}", server.local_addr().unwrap()))).unwrap();
+            Logger::new(&remote(format!("UDP://{}/", server.local_addr().unwrap()))).unwrap();
         info!(logger, "Server is ready");
         let mut buffer = [0; 512];
         let count = server.recv(&mut buffer).unwrap();

@@ -21,6 +21,8 @@ pub enum ServerError {
     },
     /// The monitoring port cannot be opened.
     Monitor {
+        /// `tcp` or `unix`.
+        network: &'static str,
         /// `host:port`, or the path of a socket.
         addr: String,
         /// What the system says.
@@ -63,10 +65,14 @@ impl fmt::Display for ServerError {
                     cause(error)
                 )
             }
-            ServerError::Monitor { addr, cause: error } => {
+            ServerError::Monitor {
+                network,
+                addr,
+                cause: error,
+            } => {
                 write!(
                     f,
-                    "Can't start monitoring: can't listen to the monitor port: listen tcp {addr}: bind: {}",
+                    "Can't start monitoring: can't listen to the monitor port: listen {network} {addr}: bind: {}",
                     cause(error)
                 )
             }

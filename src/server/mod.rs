@@ -473,6 +473,7 @@ fn monitor(options: &Options, log: &Logger) -> Result<MonitorListeners, ServerEr
     for (scheme, port) in plain.into_iter().chain(secure) {
         let bound = listeners.bind(host, port, scheme == "https");
         let addr = bound.map_err(|cause| ServerError::Monitor {
+            network: "tcp",
             addr: with_port(host, port),
             cause,
         })?;
@@ -485,6 +486,7 @@ fn monitor(options: &Options, log: &Logger) -> Result<MonitorListeners, ServerEr
     if let Some(path) = &options.http_socket {
         let bound = listeners.bind_file(path);
         bound.map_err(|cause| ServerError::Monitor {
+            network: "unix",
             addr: path.display().to_string(),
             cause,
         })?;

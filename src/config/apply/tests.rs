@@ -711,10 +711,22 @@ fn options_are_checked_together() {
             "remote_syslog: foo",
             "1:0: remote_syslog foo must start with udp://, tcp:// or unix://",
         ),
+        (
+            "remote_syslog: \"udp://127.0.0.1:99999\"",
+            "1:0: remote_syslog udp://127.0.0.1:99999 needs a host and a port up to 65535",
+        ),
+        (
+            "remote_syslog: \"unix://\"",
+            "1:0: remote_syslog unix:// must have a path of 1 to 107 bytes, but it has 0",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(errors(text), [format!("c.conf:{expected}")], "{text}");
     }
+    let path = "x".repeat(108);
+    let expected = format!("c.conf:1:0: http_socket {path} has 108 bytes, the limit is 107");
+    assert_eq!(errors(&format!("http_socket: {path}")), [expected]);
+    options(&format!("http_socket: {}", &path[1..]));
     // Whatever else is wrong, unless it could be the reason.
     assert_eq!(
         errors("foo: 1\nmax_payload: 99999999, lame_duck_grace_period: \"5m\""),

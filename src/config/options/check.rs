@@ -102,17 +102,18 @@ impl Options {
                 );
             }
         }
-        match &self.remote_syslog {
-            // Not shown: what stands before it may be a password.
-            Some(url) if url.contains('@') && !url.starts_with("unix://") => problem(
-                &["remote_syslog"],
-                "remote_syslog must not name a user, there is no way to log in".into(),
-            ),
-            Some(url) if !is_syslog_url(url) => problem(
-                &["remote_syslog"],
-                format!("remote_syslog {url} must start with udp://, tcp:// or unix://"),
-            ),
-            _ => {}
+        if let Some(Err(text)) = self.remote_syslog.as_deref().map(check_syslog) {
+            problem(&["remote_syslog"], text);
+        }
+        if let Some(path) = &self.http_socket {
+            let length = path.as_os_str().len();
+            if length > SOCKET_PATH_MAX {
+                let path = path.display();
+                let text = format!(
+                    "http_socket {path} has {length} bytes, the limit is {SOCKET_PATH_MAX}"
+                );
+                problem(&["http_socket"], text);
+            }
         }
         if self.address_limits.burst.is_some() && self.address_limits.rate.is_none() {
             let text = "the burst in address_limits needs a rate beside it";
@@ -310,8 +311,40 @@ fn is_advertisable(text: &str) -> bool {
     is_bare || (text.starts_with('[') && text.ends_with(']')) || host_and_port(text).is_some()
 }
 
-fn is_syslog_url(url: &str) -> bool {
-    ["udp://", "tcp://", "unix://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
+/// Whether a URL names a syslog server. Before an `@` nothing of it is shown: it may be a password.
+fn check_syslog(url: &str) -> Result<(), String> {
+    let (scheme, address) = url.split_once("://").unwrap_or(("", url));
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    let is_unix = is("unix");
+    if url.contains('@') && !is_unix {
+        return Err("remote_syslog must not name a user, there is no way to log in".into());
+    }
+    if !is_unix && !is("udp") && !is("tcp") {
+        return Err(format!(
+            "remote_syslog {url} must start with udp://, tcp:// or unix://"
+        ));
+    }
+    if is_unix && !(1..=SOCKET_PATH_MAX).contains(&address.len()) {
+        let length = address.len();
+        return Err(format!(
+            "remote_syslog {url} must have a path of 1 to {SOCKET_PATH_MAX} bytes, but it has {length}"
+        ));
+    }
+    // This host needs no name.
+    let here = if address.starts_with(':') {
+        "localhost"
+    } else {
+        ""
+    };
+    let address = format!("{here}{}", address.trim_end_matches('/'));
+    if !is_unix && host_and_port(&address).is_none() {
+        return Err(format!(
+            "remote_syslog {url} needs a host and a port up to {}",
+            u16::MAX
+        ));
+    }
+    Ok(())
 }
+
+/// Bytes in the path of a Unix socket: what the system takes, without the zero at its end.
+const SOCKET_PATH_MAX: usize = 107;
