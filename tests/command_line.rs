@@ -45,6 +45,7 @@ const LINES: &[(Verdict, &str)] = &[
     (Good, "--cluster nats://127.0.0.1:4248 --routes nats://127.0.0.1:1,nats://127.0.0.1:2"), (BadHere, "--routes nats://127.0.0.1:1"), (BadHere, "--cluster nats://127.0.0.1:1 --routes ::"),
     (Good, "--no_advertise"), (Good, "--no_advertise=false"), (Bad, "--no_advertise true"), (Good, "--cluster_advertise a:1"), (Good, "--connect_retries 5"), (Bad, "--connect_retries"),
     (BadHere, "--tls"), (BadHere, "--tlscert CERTS/server-cert.pem"), (BadHere, "--tlscert nothing --tlskey nothing"), (Good, "--tls=false"),
+    (Good, "--profile 0"),
     (Good, "-p 1 -p 2"), (Good, "-c other.conf -c good.conf"),
 ];
 

@@ -266,7 +266,9 @@ fn in_order(matches: &Matches) -> Vec<(&'static Flag, &'static str, Option<Strin
 
 fn unmatched(fail: Fail) -> CliError {
     CliError::Flag(match fail {
-        Fail::UnrecognizedOption(name) if name.is_empty() || name.starts_with('-') => {
+        // Nothing stands between the dashes and a `=`.
+        Fail::UnrecognizedOption(name) if name.is_empty() => "bad flag syntax: -=".into(),
+        Fail::UnrecognizedOption(name) if name.starts_with('-') => {
             format!("bad flag syntax: --{name}")
         }
         Fail::UnrecognizedOption(name) => format!("flag provided but not defined: -{name}"),
@@ -330,6 +332,10 @@ impl Value {
                     )));
                 }
             }
+            Value::Unsupported {
+                argument: Some("port"),
+                ..
+            } if text.as_deref() == Some("0") => {}
             Value::Unsupported { why, .. } => {
                 return Err(CliError::Flag(format!(
                     "flag -{name} is not supported: {why}"
