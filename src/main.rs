@@ -95,7 +95,7 @@ fn load(flags: &Flags) -> Result<Loaded, String> {
 )]
 fn check(flags: &Flags) -> Result<(), String> {
     let loaded = load(flags)?;
-    Server::check(&loaded.options).map_err(|error| error.to_string())?;
+    Server::check(&loaded.options).map_err(|error| error.reasons().join("\n"))?;
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
@@ -123,7 +123,9 @@ fn run(flags: &Flags) -> ExitCode {
     match serve(flags, loaded, log.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            log.log(Level::Fatal, format_args!("{text}"));
+            for reason in text.lines() {
+                log.log(Level::Fatal, format_args!("{reason}"));
+            }
             ExitCode::FAILURE
         }
     }
@@ -142,7 +144,8 @@ fn serve(flags: &Flags, loaded: Loaded, log: Logger) -> Result<(), String> {
         log: log.clone(),
         heartbeat: heartbeat(&notifier),
     };
-    let mut server = Server::start_with(setup).map_err(|error| error.to_string())?;
+    let server = Server::start_with(setup);
+    let mut server = server.map_err(|error| error.reasons().join("\n"))?;
     server.set_reloader(|| {
         // It fails for signals that the system does not know alone.
         let _ = signal_hook::low_level::raise(SIGHUP);

@@ -539,9 +539,54 @@ fn files_that_cannot_be_used_are_named() {
                 "{why}"
             );
         }
-        let conf = block("server", "verify: true").replace("certs/ca.pem", "certs/server-key.pem");
-        let why = Start::new(&program).conf(&conf).run().unwrap_err();
-        assert!(why.contains("failed to parse root ca certificate"), "{why}");
+        for (authorities, expected) in [
+            (
+                "certs/server-key.pem",
+                "failed to parse root ca certificate",
+            ),
+            (
+                "certs/none.pem",
+                "open certs/none.pem: no such file or directory",
+            ),
+        ] {
+            // Whether or not anybody is asked for a certificate.
+            for more in ["verify: true", ""] {
+                let conf = block("server", more).replace("certs/ca.pem", authorities);
+                let why = Start::new(&program).conf(&conf).run().unwrap_err();
+                assert!(why.contains(expected), "{why}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bad_files_of_every_block_are_told() {
+    let dir = ScratchDir::new();
+    let file = dir.path().join("c.conf");
+    let block = |name: &str| format!("tls {{ cert_file: \"{name}.pem\", key_file: \"k.pem\" }}");
+    let conf = format!(
+        "{}\nhttps_port: -1\ncluster {{ port: -1\n  {} }}\n",
+        block("a"),
+        block("b")
+    );
+    std::fs::write(&file, conf).unwrap();
+    let file = file.to_str().unwrap();
+    let expected = |line: &str, name: &str| {
+        let pair = "error parsing X509 certificate/key pair";
+        format!("{file}:{line}: {pair}: open {name}.pem: no such file or directory")
+    };
+    let [first, second] = [expected("1:0", "a"), expected("4:3", "b")];
+    let run = |check: &[&str]| {
+        let mut command = std::process::Command::new(midge());
+        command.args(check).args(["-c", file]);
+        let mut process = Process::spawn(command).unwrap();
+        assert_eq!(process.wait().code(), Some(1));
+        process.log()
+    };
+    assert_eq!(run(&["-t"]), format!("midge: {first}\n{second}\n"));
+    let log = run(&[]);
+    for line in [first, second] {
+        assert!(log.contains(&format!("[FTL] {line}\n")), "{log}");
     }
 }
 

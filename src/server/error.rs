@@ -48,8 +48,8 @@ pub enum ServerError {
         /// What the system says.
         cause: io::Error,
     },
-    /// What a `tls` block names cannot be used.
-    Tls(TlsError),
+    /// What `tls` blocks name cannot be used: at least one reason.
+    Tls(Vec<TlsError>),
     /// The system refuses what a server needs: a thread, a descriptor.
     System(io::Error),
 }
@@ -100,7 +100,7 @@ impl fmt::Display for ServerError {
                     cause(error)
                 )
             }
-            ServerError::Tls(error) => error.fmt(f),
+            ServerError::Tls(_) => f.write_str(&self.reasons().join("; ")),
             ServerError::System(error) => write!(f, "cannot start: {}", cause(error)),
         }
     }
@@ -108,9 +108,20 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-impl From<TlsError> for ServerError {
-    fn from(error: TlsError) -> Self {
-        ServerError::Tls(error)
+impl ServerError {
+    /// Every reason, for one line each.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            ServerError::Tls(errors) => errors.iter().map(ToString::to_string).collect(),
+            error => vec![error.to_string()],
+        }
+    }
+}
+
+impl From<Vec<TlsError>> for ServerError {
+    fn from(errors: Vec<TlsError>) -> Self {
+        ServerError::Tls(errors)
     }
 }
 
@@ -135,7 +146,7 @@ impl ReloadError {
     pub fn reasons(&self) -> Vec<String> {
         match self {
             ReloadError::Options(reasons) => reasons.clone(),
-            ReloadError::Server(error) => vec![error.to_string()],
+            ReloadError::Server(error) => error.reasons(),
         }
     }
 }

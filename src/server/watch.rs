@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{io, thread};
 
-use super::{AbortOnPanic, Server, State, distribute, lock};
+use super::{AbortOnPanic, Server, ServerError, State, distribute, lock};
 use crate::config::options::Options;
 use crate::log::{error, info};
 use crate::net::acceptor::Control;
@@ -100,7 +100,8 @@ impl Watch {
                 info!(log, "TLS files have changed and are in use");
                 self.refused = None;
             }
-            Err(why) => {
+            Err(errors) => {
+                let why = ServerError::Tls(errors);
                 let kept = "the old ones stay in use";
                 error!(
                     log,

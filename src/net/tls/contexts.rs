@@ -25,8 +25,8 @@ impl TlsContexts {
     ///
     /// # Errors
     ///
-    /// The first that cannot be used.
-    pub fn load(options: &Options) -> Result<Self, TlsError> {
+    /// What is wrong with each of the blocks; at least one.
+    pub fn load(options: &Options) -> Result<Self, Vec<TlsError>> {
         let floor = options.clock_floor;
         let (clients, cluster) = (options.tls.as_ref(), options.cluster.tls.as_ref());
         let server = |listening| {
@@ -41,12 +41,31 @@ impl TlsContexts {
         };
         let monitored = clients.filter(|_| options.https_port.is_some());
         let files = Stamps::now(options);
-        Ok(TlsContexts {
+        let mut errors = Vec::new();
+        let contexts = TlsContexts {
             files,
-            clients: clients.map(server(Listening::Clients)).transpose()?,
-            monitoring: monitored.map(server(Listening::Monitoring)).transpose()?,
-            routes: cluster.map(server(Listening::Routes)).transpose()?,
-            dialled_routes: cluster.map(client).transpose()?,
-        })
+            clients: made(clients.map(server(Listening::Clients)), &mut errors),
+            monitoring: made(monitored.map(server(Listening::Monitoring)), &mut errors),
+            routes: made(cluster.map(server(Listening::Routes)), &mut errors),
+            dialled_routes: made(cluster.map(client), &mut errors),
+        };
+        if errors.is_empty() {
+            Ok(contexts)
+        } else {
+            Err(errors)
+        }
     }
+}
+
+/// What was made, or nothing and one more error. A block that serves twice has its error once.
+fn made<T>(result: Option<Result<T, TlsError>>, errors: &mut Vec<TlsError>) -> Option<T> {
+    let error = match result? {
+        Ok(context) => return Some(context),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    if errors.iter().all(|earlier| earlier.to_string() != text) {
+        errors.push(error);
+    }
+    None
 }

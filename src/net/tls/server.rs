@@ -59,8 +59,10 @@ impl TlsServer {
         let clock = Arc::new(Clock { floor });
         let builder = ServerConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_protocol_versions(versions(tls.min_version))?;
-        let verifier = asks.then(|| verifier(tls, &provider)).transpose()?;
-        let builder = match verifier {
+        // Bad authorities are a mistake even where nobody is asked for a certificate.
+        let wants = asks || tls.ca_file.is_some();
+        let verifier = wants.then(|| verifier(tls, &provider)).transpose()?;
+        let builder = match verifier.filter(|_| asks) {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
