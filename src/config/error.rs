@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::log::escape;
+
 /// A place in a configuration file. Cheap to clone: the name is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -32,7 +34,8 @@ impl Eq for Whereabouts {}
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        let file = escape(&self.file);
+        write!(f, "{file}:{}:{}", self.line, self.column)
     }
 }
 
@@ -41,25 +44,25 @@ impl fmt::Display for Position {
 pub struct Notice {
     /// The place; absent for what belongs to no line, such as a file that cannot be opened.
     pub at: Option<Position>,
-    /// What is wrong. Never shows a secret.
+    /// What is wrong, in one line that a terminal shows as it is. Never shows a secret.
     pub text: String,
 }
 
 impl Notice {
     /// A notice about the place `at`.
     pub(super) fn at(at: &Position, text: impl Into<String>) -> Self {
-        Notice {
-            at: Some(at.clone()),
-            text: text.into(),
-        }
+        Notice::new(Some(at.clone()), &text.into())
     }
 
     /// A notice about the configuration as a whole.
     pub(super) fn general(text: impl Into<String>) -> Self {
-        Notice {
-            at: None,
-            text: text.into(),
-        }
+        Notice::new(None, &text.into())
+    }
+
+    /// A notice with or without a place. The text may have come from anywhere: what it quotes is made visible.
+    pub(super) fn new(at: Option<Position>, text: &str) -> Self {
+        let text = escape(text);
+        Notice { at, text }
     }
 }
 

@@ -121,6 +121,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// What begins at `from` has no end.
+    pub(super) fn unclosed(&self, what: &str, from: Mark) -> Fault {
+        let Mark { line, column } = from;
+        self.fault_at_end(format!(
+            "Unexpected EOF{what}, which begins at {line}:{column}."
+        ))
+    }
+
     pub(super) fn fault_at_end(&self, text: impl Into<String>) -> Fault {
         Fault {
             at: self.mark(),
@@ -218,7 +226,7 @@ impl<'a> Cursor<'a> {
 
     /// Text up to `quote`, verbatim. The cursor is after the opening quote, and ends up after the closing one.
     pub(super) fn verbatim(&mut self, quote: u8) -> Result<String, Fault> {
-        let start = self.pos;
+        let (start, from) = (self.pos, self.mark());
         while let Some(byte) = self.peek() {
             if byte == quote {
                 let text = lossy(self.since(start));
@@ -227,7 +235,7 @@ impl<'a> Cursor<'a> {
             }
             self.bump();
         }
-        Err(self.fault_at_end("Unexpected EOF."))
+        Err(self.unclosed(" in a string", from))
     }
 
     /// The path of an `include`, at its first character.
@@ -297,10 +305,11 @@ impl<'a> Cursor<'a> {
 
     /// The rest of a `"` string, its escapes resolved.
     fn escaped(&mut self) -> Result<String, Fault> {
+        let from = self.mark();
         let mut text = Vec::new();
         loop {
             match self.peek() {
-                None => return Err(self.fault_at_end("Unexpected EOF.")),
+                None => return Err(self.unclosed(" in a string", from)),
                 Some(b'"') => {
                     self.bump();
                     return Ok(lossy(&text));
@@ -359,7 +368,7 @@ impl<'a> Cursor<'a> {
 
     /// The rest of a block string: up to a `)` alone on its line. The line feed before that belongs to the text.
     fn block(&mut self) -> Result<String, Fault> {
-        let start = self.pos;
+        let (start, from) = (self.pos, self.mark());
         let mut is_line_start = false;
         while let Some(byte) = self.peek() {
             if byte == b')' && is_line_start {
@@ -373,7 +382,7 @@ impl<'a> Cursor<'a> {
             is_line_start = byte == b'\n';
             self.bump();
         }
-        Err(self.fault_at_end("Unexpected EOF processing block."))
+        Err(self.unclosed(" processing block", from))
     }
 
     /// An unquoted word. `may_be_special`: it may turn out to be a boolean or a variable.

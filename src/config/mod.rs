@@ -129,7 +129,7 @@ pub fn parse_with(
         }
         let place = |name: &&str| places.iter().rfind(|(it, _)| it == name);
         let at = options.iter().find_map(place).map(|(_, at)| at.clone());
-        errors.push(Notice { at, text });
+        errors.push(Notice::new(at, &text));
     }
     if errors.is_empty() {
         return Ok(Loaded {

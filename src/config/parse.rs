@@ -83,8 +83,8 @@ impl Shared<'_> {
 enum Level {
     /// The file itself, inside this many braces around the whole of it.
     Top(usize),
-    /// Inside a `{}` that is a value.
-    Map,
+    /// Inside a `{}` that is a value, and begins here.
+    Map(Mark),
 }
 
 struct Parser<'t, 's, 'o> {
@@ -204,12 +204,12 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
                 self.record(fault);
                 Ok(false)
             }
-            (None, Level::Map) => {
-                let fault = self.cursor.fault_at_end("Unexpected EOF processing map.");
+            (None, Level::Map(from)) => {
+                let fault = self.cursor.unclosed(" processing map", from);
                 self.record(fault);
                 Ok(false)
             }
-            (Some(b'}'), Level::Map) => {
+            (Some(b'}'), Level::Map(_)) => {
                 self.cursor.bump();
                 Ok(false)
             }
@@ -230,7 +230,7 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
                     .cursor
                     .fault(format!("Unexpected key separator '{separator}'")))
             }
-            (Some(b']'), Level::Map) => Err(self
+            (Some(b']'), Level::Map(_)) => Err(self
                 .cursor
                 .fault("Unexpected array end ']' processing map.")),
             (Some(byte @ (b',' | b';')), _) => {
@@ -279,19 +279,19 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
         } else {
             self.cursor.skip_space()
         }
-        let value = match self.cursor.peek() {
-            None if level == Level::Map => {
-                return Err(self.cursor.fault_at_end("Unexpected EOF processing map."));
+        let value = match (self.cursor.peek(), level) {
+            (None, Level::Map(from)) => {
+                return Err(self.cursor.unclosed(" processing map", from));
             }
-            None if !is_separated => {
+            (None, _) if !is_separated => {
                 return Err(self
                     .cursor
                     .fault_at_end(format!("config is invalid: key \"{key}\" has no value")));
             }
-            Some(b'\n' | b'\r') => {
+            (Some(b'\n' | b'\r'), _) => {
                 return Err(self.cursor.fault("Expected value but found new line"));
             }
-            Some(byte @ (b'}' | b',' | b';')) if level != Level::Top(0) => {
+            (Some(byte @ (b'}' | b',' | b';')), _) if level != Level::Top(0) => {
                 let byte = char::from(byte);
                 return Err(self
                     .cursor
@@ -341,7 +341,7 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
             (Some(_), Level::Top(_)) => {
                 "Expected a block-level value to end with a new line, comment or EOF"
             }
-            (Some(_), Level::Map) => {
+            (Some(_), Level::Map(_)) => {
                 "Expected a map value terminator \",\" or a map terminator \"}\""
             }
         };
@@ -362,13 +362,13 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
             Some(b'{') => {
                 self.enter()?;
                 self.scopes.push(Scope::default());
-                self.entries(Level::Map);
+                self.entries(Level::Map(mark));
                 self.depth -= 1;
                 Data::Map(Arc::new(self.scopes.pop().unwrap_or_default().finish()))
             }
             Some(b'[') => {
                 self.enter()?;
-                let items = self.items();
+                let items = self.items(mark);
                 self.depth -= 1;
                 Data::Array(Arc::new(Array::new(items)))
             }
@@ -408,14 +408,14 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
         Ok(())
     }
 
-    /// The elements of an array up to its `]`, which is taken.
-    fn items(&mut self) -> Vec<Value> {
+    /// The elements of an array, which begins at `from`, up to its `]`, which is taken.
+    fn items(&mut self, from: Mark) -> Vec<Value> {
         let mut items = Vec::new();
         loop {
             if self.shared.is_full() {
                 self.cursor.finish();
             }
-            match self.next_item() {
+            match self.next_item(from) {
                 Ok(Some(value)) => items.push(value),
                 Ok(None) => return items,
                 Err(fault) => {
@@ -426,11 +426,11 @@ impl<'t, 's, 'o> Parser<'t, 's, 'o> {
         }
     }
 
-    fn next_item(&mut self) -> Result<Option<Value>, Fault> {
+    fn next_item(&mut self, from: Mark) -> Result<Option<Value>, Fault> {
         self.cursor.skip_space_and_comments();
         match self.cursor.peek() {
             None => {
-                let fault = self.cursor.fault_at_end("Unexpected EOF processing array.");
+                let fault = self.cursor.unclosed(" processing array", from);
                 self.record(fault);
                 return Ok(None);
             }

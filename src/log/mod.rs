@@ -18,7 +18,7 @@ use self::stderr::Stderr;
 use self::zone::Zone;
 
 pub(crate) use self::civil::Civil;
-pub use self::quote::{quote, redact_connect};
+pub use self::quote::{escape, quote, redact_connect};
 
 #[allow(unused_imports, reason = "each layer uses the levels it needs")]
 pub(crate) use self::macros::{debug, error, fatal, info, log_always, trace, warn};

@@ -42,6 +42,18 @@ pub fn quote(bytes: &[u8], max: Option<usize>) -> String {
     out
 }
 
+/// The text in one line that moves no cursor: what has no shape is written as in [`quote`], all else as it is.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.push(letter),
+            _ => push_letter(&mut out, letter),
+        }
+    }
+    out
+}
+
 fn push_letter(out: &mut String, letter: char) {
     match letter {
         '"' => out.push_str("\\\""),

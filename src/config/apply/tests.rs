@@ -106,6 +106,17 @@ fn unknown_options_are_refused_in_every_block() {
 }
 
 #[test]
+fn what_a_file_holds_moves_no_cursor() {
+    let unknown = |key: &str| [format!("c.conf:1:0: unknown field \"{key}\"")];
+    assert_eq!(errors("\u{feff}port: 1"), unknown("\\ufeffport"));
+    assert_eq!(errors("fo\x1b[31mo: 1"), unknown("fo\\x1b[31mo"));
+    let quoted = ["c.conf:1:1: unknown field \"a\\nb\"\u{e9}\""];
+    assert_eq!(errors("'a\nb\"\u{e9}': 1"), quoted);
+    let place = parse_str("a\nb", "a: 1", &Nothing).unwrap_err();
+    assert_eq!(place.to_string(), "a\\nb:1:0: unknown field \"a\"");
+}
+
+#[test]
 fn what_is_switched_off_needs_no_support() {
     options(
         "jetstream {store_dir: x, ENABLED: false}, leafnodes {}, websocket {}, gateway {}, mqtt {}, operator: [], \

@@ -274,7 +274,10 @@ fn errors_name_place_and_reason() {
             "a: \"\\u0041\"",
             "1:5: Invalid escape character 'u'. Only the following escape characters are allowed: \\xXX, \\t, \\n, \\r, \\\", \\\\.",
         ),
-        ("a: \"abc", "1:7: Unexpected EOF."),
+        (
+            "a: \"abc",
+            "1:7: Unexpected EOF in a string, which begins at 1:4.",
+        ),
         (
             "m {a: foo bar}",
             "1:10: Expected a map value terminator \",\" or a map terminator \"}\", but got 'b' instead.",
@@ -283,13 +286,24 @@ fn errors_name_place_and_reason() {
             "a: [a b]",
             "1:6: Expected an array value terminator \",\" or an array terminator \"]\", but got 'b' instead.",
         ),
+        (
+            "a: [1",
+            "1:5: Unexpected EOF processing array, which begins at 1:3.",
+        ),
+        (
+            "m {\n  a: \"b\n}\nport: 1\n",
+            "5:1: Unexpected EOF in a string, which begins at 2:7.",
+        ),
         ("a: [1,,2]", "1:6: Unexpected array value terminator ','."),
         (
             "m {a:1 b:2}",
             "1:7: Expected a map value terminator \",\" or a map terminator \"}\", but got 'b' instead.",
         ),
         ("m {:1}", "1:3: Unexpected key separator ':'"),
-        ("m {a:1", "1:6: Unexpected EOF processing map."),
+        (
+            "m {a:1",
+            "1:6: Unexpected EOF processing map, which begins at 1:2.",
+        ),
         (
             "cluster {\n]\n}",
             "2:1: Unexpected array end ']' processing map.",
@@ -306,7 +320,10 @@ fn errors_name_place_and_reason() {
             "a: 2016-05-04T18:53:41+01:00",
             "1:22: Expected 'Z' in ISO8601 datetime, but found '+' instead.",
         ),
-        ("a: (\nab", "2:3: Unexpected EOF processing block."),
+        (
+            "a: (\nab",
+            "2:3: Unexpected EOF processing block, which begins at 1:4.",
+        ),
         (
             "/ c",
             "1:0: Expected a key but found '/': a comment starts with '//' or '#'",
