@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::cli::parse_bool;
 use crate::id::random;
 
 /// The hash's cost unless told otherwise.
@@ -30,7 +31,7 @@ const GENERATED_LENGTH: usize = 22;
 const ALPHABET: &[u8; 72] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!@$#%^&*()";
 /// More than anyone types.
-const LINE_BYTES_MAX: u64 = 4096;
+const LINE_BYTES_MAX: usize = 4096;
 const USAGE: &str = "\
 Usage: mkpasswd [-p] [-c COST]
     -p          read a password from the terminal, or two equal lines from a pipe
@@ -54,7 +55,7 @@ pub enum MkpasswdError {
     Mismatch,
     /// Input that ends before a password, or an empty one.
     NoPassword,
-    /// The bytes of a password beyond [`PASSWORD_BYTES_MAX`].
+    /// The bytes of a password beyond [`PASSWORD_BYTES_MAX`], as far as it was read.
     PasswordTooLong(usize),
 }
 
@@ -73,10 +74,18 @@ impl fmt::Display for MkpasswdError {
             MkpasswdError::Io(cause) => write!(f, "Error reading or writing: {cause}"),
             MkpasswdError::Mismatch => f.write_str("Error, passwords do not match"),
             MkpasswdError::NoPassword => f.write_str("Error, no password was given"),
-            MkpasswdError::PasswordTooLong(bytes) => write!(
-                f,
-                "Error producing bcrypt hash: password has {bytes} bytes, bcrypt takes {PASSWORD_BYTES_MAX} at the most"
-            ),
+            MkpasswdError::PasswordTooLong(bytes) => {
+                let more = if *bytes < LINE_BYTES_MAX {
+                    ""
+                } else {
+                    " or more"
+                };
+                write!(
+                    f,
+                    "Error producing bcrypt hash: password has {bytes} bytes{more}, bcrypt takes {PASSWORD_BYTES_MAX} at the \
+                     most"
+                )
+            }
         }
     }
 }
@@ -119,9 +128,8 @@ fn run(
     options
         .long_only(true)
         .parsing_style(ParsingStyle::StopAtFirstFree);
-    options
-        .optflagmulti("p", "", "")
-        .optflagmulti("h", "help", "");
+    options.optflagmulti("h", "help", "");
+    options.opt("p", "", "", "", HasArg::Maybe, Occur::Multi);
     options.opt("c", "", "", "", HasArg::Yes, Occur::Multi);
     let matches = options
         .parse(&arguments)
@@ -139,7 +147,7 @@ fn run(
             .filter(|cost| COSTS.contains(cost))
             .ok_or(MkpasswdError::Cost(text))?,
     };
-    if matches.opt_present("p") {
+    if asks(&matches)? {
         let password = ask(input, prompts)?;
         writeln!(output, "bcrypt hash: {}", hash(&password, cost)?)?;
     } else {
@@ -148,6 +156,19 @@ fn run(
         writeln!(output, "pass: {password}\nbcrypt hash: {hash}")?;
     }
     Ok(())
+}
+
+/// Whether `-p` is there, the last time without `=false`.
+fn asks(matches: &getopts::Matches) -> Result<bool, MkpasswdError> {
+    let last = matches.opt_positions("p").pop();
+    let values = matches.opt_strs_pos("p");
+    let Some((_, text)) = values.iter().find(|(at, _)| Some(*at) == last) else {
+        return Ok(last.is_some());
+    };
+    parse_bool(text).ok_or_else(|| {
+        let text = format!("invalid boolean value {text:?} for -p: must be true or false");
+        MkpasswdError::Flag(text)
+    })
 }
 
 /// The bcrypt hash of `password`, as configuration files and the reference server's tools write it: `$2a$11$..`.
@@ -208,7 +229,8 @@ fn ask(input: &mut impl BufRead, prompts: &mut impl Write) -> Result<Vec<u8>, Mk
 
 fn read_line(input: &mut impl BufRead) -> Result<Vec<u8>, MkpasswdError> {
     let mut line = Vec::new();
-    input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    let mut input = input.take(LINE_BYTES_MAX as u64);
+    input.read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
@@ -217,6 +239,9 @@ fn read_line(input: &mut impl BufRead) -> Result<Vec<u8>, MkpasswdError> {
     }
     if line.is_empty() {
         return Err(MkpasswdError::NoPassword);
+    }
+    if line.len() >= LINE_BYTES_MAX {
+        return Err(MkpasswdError::PasswordTooLong(line.len()));
     }
     Ok(line)
 }
@@ -356,6 +381,12 @@ mod tests {
             error,
             "Error producing bcrypt hash: password has 73 bytes, bcrypt takes 72 at the most"
         );
+        let long = "x".repeat(5000);
+        let error = output(&["-p", "-c", "4"], &format!("{long}\n{long}\n")).unwrap_err();
+        assert_eq!(
+            error,
+            "Error producing bcrypt hash: password has 4096 bytes or more, bcrypt takes 72 at the most"
+        );
     }
 
     #[test]
@@ -370,6 +401,17 @@ mod tests {
     #[test]
     fn flags_are_spelled_with_one_dash_or_two() {
         assert_eq!(output(&["-h"], "").unwrap(), USAGE);
+        let asked = |arguments: &[&str]| {
+            let text = output(&[arguments, &["-c", "4"]].concat(), "a\na\n");
+            text.map(|text| !text.contains("pass: "))
+        };
+        assert_eq!(asked(&["-p=true"]), Ok(true));
+        assert_eq!(asked(&["-p=false"]), Ok(false));
+        assert_eq!(asked(&["-p=0", "--p"]), Ok(true));
+        assert_eq!(asked(&["-p", "-p=F"]), Ok(false));
+        let expected =
+            "invalid boolean value \"x\" for -p: must be true or false (try `mkpasswd -h`)";
+        assert_eq!(asked(&["-p=x"]), Err(expected.into()));
         assert_eq!(output(&["--h"], "").unwrap(), USAGE);
         assert!(output(&["--c=4"], "").unwrap().contains("$2a$04$"));
         assert!(

@@ -13,7 +13,8 @@ pub use self::flags::{ClusterListen, Flags, Port};
 pub use self::health::{HealthError, check_health};
 pub use self::signal::{SignalError, send_signal};
 use self::table::{Flag, GROUPS, Value};
-use self::value::{IntegerError, parse_bool, parse_integer};
+pub(crate) use self::value::parse_bool;
+use self::value::{IntegerError, parse_integer};
 use crate::order;
 use crate::proto::info::PROTOCOL_VERSION;
 

@@ -39,7 +39,7 @@ pub(super) fn parse_integer(text: &str) -> Result<i64, IntegerError> {
 }
 
 /// Reads the value of a switch.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
