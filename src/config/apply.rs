@@ -422,7 +422,9 @@ fn compression(report: &mut Report, entry: &Entry) -> Option<Compression> {
         Data::Bool(true) => Some(CompressionMode::Fast),
         Data::Bool(false) => Some(CompressionMode::Off),
         _ => {
-            let text = report.string(entry)?;
+            let Data::String(text) = &entry.value.data else {
+                return report.wrong_type(entry, "a boolean, the name of a mode or a map");
+            };
             let known = CompressionMode::NAMES
                 .iter()
                 .find(|(name, _)| text.eq_ignore_ascii_case(name));
@@ -590,8 +592,8 @@ fn clean_path(path: &str) -> String {
 /// A date, with or without quotes.
 fn moment(report: &mut Report, entry: &Entry) -> Option<SystemTime> {
     let (Data::DateTime(text) | Data::String(text)) = &entry.value.data else {
-        report.string(entry)?;
-        return None;
+        let wanted = "a date such as 2026-01-31T00:00:00Z, or build";
+        return report.wrong_type(entry, wanted);
     };
     if text.eq_ignore_ascii_case("build") {
         return Some(clock::build_time());

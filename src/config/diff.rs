@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use super::duration;
 use super::options::{HandshakeFirst, Options, TlsConfig, WriteTimeout};
+use crate::log::Civil;
 
 /// What a reload that is possible changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,8 +76,13 @@ fn refused(old: &Options, new: &Options) -> Vec<Refused> {
     compare("Host", &|it| it.host.clone());
     compare("Port", &|it| port(Some(it.port)));
     compare("ServerName", &|it| text(&it.server_name));
-    compare("Workers", &|it| number(it.workers));
-    compare("ClockFloor", &|it| seconds(it.clock_floor));
+    let default = || "default".to_owned();
+    compare("Workers", &|it| {
+        it.workers.map_or_else(default, |it| it.to_string())
+    });
+    compare("ClockFloor", &|it| {
+        it.clock_floor.map_or_else(default, date)
+    });
     compare("HTTPHost", &|it| text(&it.http_host));
     compare("HTTPPort", &|it| port(it.http_port));
     compare("HTTPSPort", &|it| port(it.https_port));
@@ -453,9 +459,17 @@ fn write_timeout(write_timeout: WriteTimeout) -> &'static str {
     }
 }
 
-fn seconds(time: Option<SystemTime>) -> String {
-    let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    number(since.map(|since| since.as_secs()))
+/// A time as configurations write it.
+fn date(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since.unwrap_or_default().as_secs();
+    let civil = Civil::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let mut text = String::new();
+    civil.push_date(&mut text, '-');
+    text.push('T');
+    civil.push_time(&mut text, ':');
+    text.push('Z');
+    text
 }
 
 #[cfg(test)]

@@ -445,7 +445,7 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             Some(b'-') if !is_negative => return self.date(&first),
             Some(b'.') => return self.float_or_address(&first),
-            end if ends_word(end) => return self.integer(digits, 1, first.mark()),
+            end if ends_word(end) => return self.integer(&first, digits, 1),
             Some(letter) if letter.is_ascii_alphabetic() => {
                 let suffix_start = self.pos;
                 while self.peek().is_some_and(|byte| byte.is_ascii_alphabetic()) {
@@ -455,11 +455,11 @@ impl<'a> Cursor<'a> {
                 if let Some(multiplier) =
                     number::size_suffix(suffix).filter(|_| ends_word(self.peek()))
                 {
-                    return self.integer(digits, multiplier, first.mark());
+                    return self.integer(&first, digits, multiplier);
                 }
             }
             // Nothing else can follow a negative number, and the caller will say so.
-            _ if is_negative => return self.integer(digits, 1, first.mark()),
+            _ if is_negative => return self.integer(&first, digits, 1),
             _ => {}
         }
         *self = first;
@@ -472,16 +472,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn integer(&self, digits: &[u8], multiplier: i64, at: Mark) -> Result<Scalar, Fault> {
-        let text = lossy(digits);
-        let value = text
+    /// What `first` stands before: these digits, and a suffix that multiplies them.
+    fn integer(&self, first: &Cursor<'a>, digits: &[u8], multiplier: i64) -> Result<Scalar, Fault> {
+        let value = lossy(digits)
             .parse::<i64>()
             .ok()
             .and_then(|value| value.checked_mul(multiplier));
         let Some(value) = value else {
+            let text = lossy(self.since(first.pos));
             return Err(Fault {
-                at,
-                text: format!("integer '{text}' is out of the range"),
+                at: first.mark(),
+                text: format!("integer '{text}' is out of the range of 64 bits"),
                 at_end: false,
             });
         };

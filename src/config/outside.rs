@@ -41,10 +41,9 @@ impl Outside for System {
             .take(ceiling.saturating_add(1))
             .read_to_end(&mut text)?;
         if text.len() > limits::CONFIG_BYTES_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "file is too large for a configuration",
-            ));
+            let limit = limits::CONFIG_BYTES_MAX;
+            let text = format!("file is too large for a configuration, the limit is {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(text)
     }
@@ -71,5 +70,25 @@ pub(super) fn describe(path: &str, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => format!("open {path}: permission denied"),
         io::ErrorKind::IsADirectory => format!("read {path}: is a directory"),
         _ => format!("read {path}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_the_limit_is_not_taken_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let limit = u64::try_from(limits::CONFIG_BYTES_MAX).unwrap();
+        file.as_file().set_len(limit).unwrap();
+        assert_eq!(
+            System.read(file.path()).unwrap().len(),
+            limits::CONFIG_BYTES_MAX
+        );
+        file.as_file().set_len(limit + 1).unwrap();
+        let error = System.read(file.path()).unwrap_err().to_string();
+        let expected = "file is too large for a configuration, the limit is 16777216 bytes";
+        assert_eq!(error, expected);
     }
 }

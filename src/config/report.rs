@@ -2,6 +2,7 @@
 //!
 //! Each method that finds a mistake reports it and gives nothing, so that the caller goes on with the next option.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,27 +78,18 @@ impl Report {
         }
     }
 
-    fn wrong_type<T>(
-        &mut self,
-        name: &str,
-        wanted: &str,
-        value: &Value,
-        at: &Position,
-    ) -> Option<T> {
-        self.error(
-            at,
-            format!(
-                "option \"{name}\" must be {wanted}, but is {}",
-                value.kind()
-            ),
-        );
+    /// Says what the option must be, and gives nothing.
+    pub(super) fn wrong_type<T>(&mut self, entry: &Entry, wanted: &str) -> Option<T> {
+        let (key, is) = (&entry.key, entry.value.kind());
+        let text = format!("option \"{key}\" must be {wanted}, but is {is}");
+        self.error(&entry.at, text);
         None
     }
 
     pub(super) fn string<'m>(&mut self, entry: &'m Entry) -> Option<&'m Arc<str>> {
         match &entry.value.data {
             Data::String(text) => Some(text),
-            _ => self.wrong_type(&entry.key, "a string", &entry.value, &entry.at),
+            _ => self.wrong_type(entry, "a string"),
         }
     }
 
@@ -119,14 +111,14 @@ impl Report {
     pub(super) fn boolean(&mut self, entry: &Entry) -> Option<bool> {
         match entry.value.data {
             Data::Bool(flag) => Some(flag),
-            _ => self.wrong_type(&entry.key, "a boolean", &entry.value, &entry.at),
+            _ => self.wrong_type(entry, "a boolean"),
         }
     }
 
     pub(super) fn integer(&mut self, entry: &Entry) -> Option<i64> {
         match entry.value.data {
             Data::Integer(number) => Some(number),
-            _ => self.wrong_type(&entry.key, "an integer", &entry.value, &entry.at),
+            _ => self.wrong_type(entry, "an integer"),
         }
     }
 
@@ -135,14 +127,23 @@ impl Report {
         let number = self.integer(entry)?;
         let fitting = T::try_from(number).ok();
         if fitting.is_none() {
-            let reason = if number < 0 {
-                "can not be negative"
+            if number < 0 {
+                self.error(
+                    &entry.at,
+                    format!("{} value can not be negative", entry.key),
+                );
             } else {
-                "is too big"
-            };
-            self.error(&entry.at, format!("{} value {reason}", entry.key));
+                // Every type that options have is without sign.
+                let bits = 8 * size_of::<T>();
+                self.too_big(entry, i64::MAX >> 63_usize.saturating_sub(bits));
+            }
         }
         fitting
+    }
+
+    fn too_big(&mut self, entry: &Entry, max: impl Display) {
+        let text = format!("{} value is too big, the limit is {max}", entry.key);
+        self.error(&entry.at, text);
     }
 
     /// A number of which a negative one is as none.
@@ -168,7 +169,7 @@ impl Report {
     pub(super) fn size(&mut self, entry: &Entry, default: usize) -> Option<usize> {
         let number = self.integer(entry)?;
         if number > i64::from(i32::MAX) {
-            self.error(&entry.at, format!("{} value is too big", entry.key));
+            self.too_big(entry, i32::MAX);
             return None;
         }
         if number == 0 {
@@ -183,7 +184,8 @@ impl Report {
         let number = self.integer(entry)?;
         let port = port_number(number);
         if port.is_none() {
-            self.error(&entry.at, format!("{} {number} is not a port", entry.key));
+            let text = format!("{} {number} is not a port: it must be {PORTS}", entry.key);
+            self.error(&entry.at, text);
         }
         port
     }
@@ -191,14 +193,14 @@ impl Report {
     pub(super) fn map<'m>(&mut self, entry: &'m Entry) -> Option<&'m Map> {
         match &entry.value.data {
             Data::Map(map) => Some(map),
-            _ => self.wrong_type(&entry.key, "a map", &entry.value, &entry.at),
+            _ => self.wrong_type(entry, "a map"),
         }
     }
 
     pub(super) fn items<'m>(&mut self, entry: &'m Entry) -> Option<&'m [Value]> {
         match &entry.value.data {
             Data::Array(array) => Some(&array.items),
-            _ => self.wrong_type(&entry.key, "an array", &entry.value, &entry.at),
+            _ => self.wrong_type(entry, "an array"),
         }
     }
 
@@ -253,18 +255,20 @@ impl Report {
         match &entry.value.data {
             Data::String(text) => Some(vec![(&**text, &entry.value.at)]),
             Data::Array(_) => self.texts(entry),
-            _ => self.wrong_type(
-                &entry.key,
-                "a string or an array of them",
-                &entry.value,
-                &entry.at,
-            ),
+            _ => self.wrong_type(entry, "a string or an array of them"),
         }
     }
 
     /// A duration in its own syntax; negative ones too.
     pub(super) fn signed_duration(&mut self, entry: &Entry) -> Option<Signed> {
-        let text = self.string(entry)?;
+        self.duration_or(entry, "a duration such as \"30s\"")
+    }
+
+    /// The same for an option that can be something else too, with the words for all that it can be.
+    fn duration_or(&mut self, entry: &Entry, wanted: &str) -> Option<Signed> {
+        let Data::String(text) = &entry.value.data else {
+            return self.wrong_type(entry, wanted);
+        };
         match duration::parse(text) {
             Ok(value) => Some(value),
             Err(reason) => {
@@ -294,7 +298,8 @@ impl Report {
     /// A duration; a bare integer is seconds, and warned about.
     pub(super) fn duration_or_integer(&mut self, entry: &Entry) -> Option<Duration> {
         let Data::Integer(_) = entry.value.data else {
-            return self.duration(entry);
+            let value = self.duration_or(entry, "a duration such as \"30s\", or whole seconds")?;
+            return self.not_negative(entry, value);
         };
         self.warn(
             entry,
@@ -317,12 +322,7 @@ impl Report {
             },
             Data::String(_) => self.duration(entry)?,
             _ => {
-                return self.wrong_type(
-                    &entry.key,
-                    "a number of seconds or a duration",
-                    &entry.value,
-                    &entry.at,
-                );
+                return self.wrong_type(entry, "a number of seconds or a duration");
             }
         };
         if length > limits::TIMEOUT_ADVISED {
@@ -362,12 +362,16 @@ impl Report {
             return None;
         };
         let Some(port) = port.parse().ok().and_then(port_number) else {
-            self.error(&entry.at, format!("could not parse port \"{port}\""));
+            let text = format!("could not parse port \"{port}\": it must be {PORTS}");
+            self.error(&entry.at, text);
             return None;
         };
         Some((host.into(), port))
     }
 }
+
+/// What a port can be.
+const PORTS: &str = "from -1 to 65535";
 
 /// A port of a configuration: negative ones let the system choose, which is 0; 0 is not set.
 fn port_number(number: i64) -> Option<Option<u16>> {

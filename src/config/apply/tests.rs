@@ -203,7 +203,7 @@ fn addresses_are_host_and_port() {
     );
     assert_eq!(
         errors("listen: a:b"),
-        ["c.conf:1:0: could not parse port \"b\""]
+        ["c.conf:1:0: could not parse port \"b\": it must be from -1 to 65535"]
     );
     assert_eq!(
         errors("listen: true"),
@@ -211,7 +211,7 @@ fn addresses_are_host_and_port() {
     );
     assert_eq!(
         errors("port: 70000"),
-        ["c.conf:1:0: port 70000 is not a port"]
+        ["c.conf:1:0: port 70000 is not a port: it must be from -1 to 65535"]
     );
 }
 
@@ -243,11 +243,11 @@ fn limits_have_their_own_zeros_and_negatives() {
     );
     assert_eq!(
         errors("max_sub_tokens: 256"),
-        ["c.conf:1:0: max_sub_tokens value is too big"]
+        ["c.conf:1:0: max_sub_tokens value is too big, the limit is 255"]
     );
     assert_eq!(
         errors("max_control_line: 2147483648"),
-        ["c.conf:1:0: max_control_line value is too big"]
+        ["c.conf:1:0: max_control_line value is too big, the limit is 2147483647"]
     );
     assert_eq!(
         errors("max_pending: -5"),
@@ -324,8 +324,40 @@ fn durations_are_strings() {
         errors("lame_duck_duration: \"10s\"")[0],
         "c.conf:1:0: invalid lame_duck_duration of 10s, minimum is 30 seconds"
     );
-    let expected = "c.conf:1:0: option \"lame_duck_duration\" must be a string, but is an integer";
+    let expected = "c.conf:1:0: option \"lame_duck_duration\" must be a duration such as \"30s\", but is an integer";
     assert_eq!(errors("lame_duck_duration: 40"), [expected]);
+    let must = |option: &str| {
+        let error = errors(option).pop().unwrap_or_default();
+        let text = error
+            .split_once(" must be ")
+            .map(|(_, text)| text.to_owned());
+        text.unwrap_or(error)
+    };
+    let cases = [
+        (
+            "ping_interval: 1.5",
+            "a duration such as \"30s\", or whole seconds, but is a float",
+        ),
+        (
+            "clock_floor: 5",
+            "a date such as 2026-01-31T00:00:00Z, or build, but is an integer",
+        ),
+        (
+            "tls {first: 5}",
+            "a boolean, auto or a duration, but is an integer",
+        ),
+        (
+            "cluster {compression: 5}",
+            "a boolean, the name of a mode or a map, but is an integer",
+        ),
+    ];
+    for (option, expected) in cases {
+        assert_eq!(must(option), expected, "{option}");
+    }
+    assert_eq!(
+        errors("ping_interval: 4294967296"),
+        ["c.conf:1:0: ping_interval value is too big, the limit is 4294967295"]
+    );
     assert_eq!(
         errors("lame_duck_grace_period: \"-1s\""),
         ["c.conf:1:0: invalid lame_duck_grace_period, needs to be positive"]
@@ -612,7 +644,7 @@ fn clusters_have_their_own_rules() {
         ("name: \"a b\"", "1:9: cluster name cannot contain spaces"),
         (
             "routes: [\"nats://u:secret@:1\"]",
-            "1:19: error parsing route url: it needs a host and a port",
+            "1:19: error parsing route url: it needs a host and a port up to 65535",
         ),
         (
             "compression: foo",

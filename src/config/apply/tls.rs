@@ -201,7 +201,8 @@ fn handshake_first(report: &mut Report, entry: &Entry) -> Option<HandshakeFirst>
     let text = match &entry.value.data {
         Data::Bool(true) => return Some(HandshakeFirst::Always),
         Data::Bool(false) => return Some(HandshakeFirst::Off),
-        _ => report.string(entry)?,
+        Data::String(text) => text,
+        _ => return report.wrong_type(entry, "a boolean, auto or a duration"),
     };
     match text.to_ascii_lowercase().as_str() {
         "true" | "on" => return Some(HandshakeFirst::Always),

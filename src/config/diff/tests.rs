@@ -84,6 +84,13 @@ fn what_needs_a_restart_is_refused_by_name() {
         ["config reload not supported for LameDuckDuration: old=2m0s, new=1m0s"]
     );
     assert_eq!(
+        refusals("", "workers: 2, clock_floor: 2026-01-31T00:00:00Z"),
+        [
+            "config reload not supported for Workers: old=default, new=2",
+            "config reload not supported for ClockFloor: old=default, new=2026-01-31T00:00:00Z",
+        ]
+    );
+    assert_eq!(
         refusals("", "cluster {listen: \"127.0.0.1:5\"}"),
         [
             "config reload not supported for cluster host: old=, new=127.0.0.1",

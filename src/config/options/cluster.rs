@@ -214,7 +214,8 @@ impl RouteUrl {
             Some((login, address)) => (Some(login), address),
             None => (None, rest),
         };
-        let (host, port) = host_and_port(address).ok_or("it needs a host and a port")?;
+        let (host, port) =
+            host_and_port(address).ok_or("it needs a host and a port up to 65535")?;
         let decoded =
             |part: &str| percent_decoded(part).ok_or("its user or password has a bad % escape");
         let (user, password) = match login.map(|it| it.split_once(':').unwrap_or((it, ""))) {
