@@ -17,6 +17,7 @@ use super::Seen;
 use super::auth::{self, Users};
 use super::mappings;
 use super::sharing::{self, Reference};
+use super::unless_zero;
 
 /// Accounts so far.
 struct Accounts<'r> {
@@ -318,7 +319,7 @@ fn response_type(report: &mut Report, entry: &Entry) -> Option<ResponseType> {
 fn threshold_of(report: &mut Report, entry: &Entry) -> Option<Duration> {
     let text = report.string(entry)?;
     match duration::parse(text) {
-        Ok(value) if !value.is_negative => Some(value.length),
+        Ok(value) if !value.is_negative => unless_zero(Some(value.length)),
         _ => {
             let text = format!(
                 "Expected response threshold to be a parseable time duration, got \"{text}\""

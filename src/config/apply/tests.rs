@@ -2,7 +2,8 @@
 
 use super::super::options::Permissions;
 use super::super::options::{
-    ConnectionType, ExportKind, HandshakeFirst, ImportKind, ResponseRule, ResponseType,
+    AccountLimits, ConnectionType, ExportKind, HandshakeFirst, ImportKind, ResponseRule,
+    ResponseType,
 };
 use super::super::table::{OPTIONS, Status};
 use super::super::{Nothing, parse_str};

@@ -215,3 +215,27 @@ fn imports_may_not_go_round_in_circles() {
     );
     options(&format!("accounts {{{}}}", account("A", "A")));
 }
+
+#[test]
+fn limits_of_accounts_may_be_zero_and_a_threshold_may_not() {
+    let limits = |text: &str| {
+        let limits = options(&format!("accounts {{A {{limits {{{text}}}}}}}")).accounts[0]
+            .limits
+            .clone();
+        let AccountLimits {
+            max_connections,
+            max_subscriptions,
+            max_payload,
+        } = limits;
+        [max_connections, max_subscriptions, max_payload]
+    };
+    assert_eq!(limits("max_conn: 0, max_subs: 0, max_pay: 0"), [Some(0); 3]);
+    assert_eq!(limits("max_conn: -1, max_subs: -1, max_pay: -1"), [None; 3]);
+    let export = "accounts {A {exports: [{service: x, threshold: \"0s\"}]}}";
+    let kind = options(export).accounts[0].exports[0].kind.clone();
+    let ExportKind::Service { threshold, .. } = kind else {
+        panic!("a service")
+    };
+    // The usual one.
+    assert_eq!(threshold, None);
+}
