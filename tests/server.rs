@@ -60,6 +60,30 @@ fn whoever_keeps_reading_is_never_too_slow_for_a_producer_of_another_worker() {
     }
 }
 
+#[test]
+fn a_request_is_answered_if_all_responders_of_another_worker_have_left_meanwhile() {
+    for (subscribe, is_group) in [("SUB s 1\r\n", false), ("SUB s q 1\r\n", true)] {
+        let server = start_midge("workers: 2");
+        let mut near: Vec<_> = (0..TOGETHER).map(|_| server.client("")).collect();
+        let mut far = [0; 2].map(|_| server.client(r#","headers":true,"no_responders":true"#));
+        let (responder, [requester, neighbour]) = (&mut near[0], &mut far);
+        for member in [responder, neighbour]
+            .into_iter()
+            .take(1 + usize::from(is_group))
+        {
+            member.send(format!("{subscribe}UNSUB 1 1\r\n").as_bytes());
+            member.ping();
+        }
+        let requests = b"PUB s r 0\r\n\r\n".repeat(4);
+        requester.send(&[&b"SUB r 2\r\n"[..], &requests].concat());
+        for _ in 0..(if is_group { 2 } else { 3 }) {
+            requester.expect(b"HMSG r 2 33 33\r\nNATS/1.0 503\r\nNats-Subject: s\r\n\r\n\r\n");
+        }
+        requester.ping();
+        near[0].expect(b"MSG s 1 r 0\r\n\r\n");
+    }
+}
+
 /// A test for each server of what both must do.
 macro_rules! both {
     ($($name:ident,)*) => {

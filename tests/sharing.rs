@@ -524,6 +524,7 @@ impl Sink for Outlets {
         self.mail.push_back((worker, batch));
         Delivery::Taken
     }
+    fn give_back(&mut self, _: &Letter<'_>) {}
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
     fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
     fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}

@@ -143,6 +143,10 @@ impl Sink for Checker {
         unreachable!("there is one worker")
     }
 
+    fn give_back(&mut self, _: &Letter<'_>) {
+        unreachable!("there is one worker")
+    }
+
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
 
     fn on_route_frame(&mut self, session: &Route, frame: &RouteFrame<'_>) {

@@ -350,6 +350,12 @@ impl Sink for Outlets {
         }
     }
 
+    fn give_back(&mut self, letter: &Letter<'_>) {
+        if usize::from(self.origin.worker) != self.worker {
+            self.forward(letter, self.origin.worker);
+        }
+    }
+
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
         assert!(!format!("{session} {frame:?}").is_empty());
     }

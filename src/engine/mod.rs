@@ -85,6 +85,9 @@ pub trait Sink {
     /// Hands a message to another worker. `Filling` if that one is behind.
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery;
 
+    /// Hands a message that came from another worker back to the one where it was published.
+    fn give_back(&mut self, letter: &Letter<'_>);
+
     /// Hears of each operation, before it is carried out, if it wants to trace them.
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>);
 
@@ -133,12 +136,14 @@ pub trait Sink {
 }
 
 /// A message for subscriptions of another worker.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Letter<'a> {
     /// The account it was published in.
     pub account: u32,
-    /// Workers that have had it already.
-    pub hops: u8,
+    /// Workers where nobody of the group it is for could take it, a bit for each.
+    pub tried: u64,
+    /// Whether its publisher wants to know if nobody gets it, and there is nobody else that it is for.
+    pub asks: bool,
     /// Whether its publisher may get it too.
     pub echo: bool,
     /// The message.
@@ -168,6 +173,8 @@ pub enum To<'a> {
         /// The groups' names, parted by blanks.
         groups: &'a [u8],
     },
+    /// Nobody got it, as its publisher wanted to know.
+    Nobody,
 }
 
 /// What came of feeding bytes to a peer.
@@ -470,8 +477,14 @@ impl Engine {
 
     #[inline]
     fn answer(&mut self, peer: &ClientPeer, sink: &mut impl Sink) {
+        self.answer_to(peer.conn, sink);
+    }
+
+    /// Sends a connection of this worker the answers that there are.
+    #[inline]
+    fn answer_to(&mut self, conn: u32, sink: &mut impl Sink) {
         if !self.answers.is_empty() {
-            sink.reply(peer.conn, &self.answers);
+            sink.reply(conn, &self.answers);
             self.answers.clear();
         }
     }

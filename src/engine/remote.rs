@@ -65,7 +65,7 @@ impl Engine {
     pub fn greet_compressed(&mut self, peer: &RoutePeer, sink: &mut impl Sink) {
         peer.session
             .greet_compressed(&self.facts, &mut self.answers);
-        self.answer_route(peer.conn, sink);
+        self.answer_to(peer.conn, sink);
     }
 
     /// Makes another server part of the cluster: from now on it knows what this one is interested in, and hears of changes.
@@ -73,7 +73,7 @@ impl Engine {
         let facts = Arc::clone(&self.facts);
         let session = &mut peer.session;
         session.admit(&facts, context.now, &mut self.answers);
-        self.answer_route(peer.conn, sink);
+        self.answer_to(peer.conn, sink);
         let session = &peer.session;
         let carries = Carries::of(session, &facts);
         let headers = session.remote().is_some_and(|it| it.headers);
@@ -157,7 +157,7 @@ impl Engine {
     ) -> Result<(), CloseReason> {
         let (facts, answers) = (&self.facts, &mut self.answers);
         let result = peer.session.on_verified(verdict, facts, answers);
-        self.answer_route(peer.conn, sink);
+        self.answer_to(peer.conn, sink);
         if let RouteAction::Report(event) = result? {
             sink.on_route_event(peer.conn, event);
         }
@@ -183,7 +183,7 @@ impl Engine {
                 sink.on_trouble(&peer.session, &text);
             }
         }
-        self.answer_route(peer.conn, sink);
+        self.answer_to(peer.conn, sink);
         match action.map_err(End::Close)? {
             RouteAction::Nothing | RouteAction::Message(_) => {}
             RouteAction::Verify => return Err(End::Verify),
@@ -299,13 +299,6 @@ impl Engine {
         account.map_or(u32::MAX, |account| account.index)
     }
 
-    pub(super) fn answer_route(&mut self, conn: u32, sink: &mut impl Sink) {
-        if !self.answers.is_empty() {
-            sink.reply(conn, &self.answers);
-            self.answers.clear();
-        }
-    }
-
     fn on_route_parse_error(
         &mut self,
         peer: &RoutePeer,
@@ -315,7 +308,7 @@ impl Engine {
         sink.on_parse_error(&peer.session, error);
         if let Some(text) = error.wire_text() {
             error_line(text, &mut self.answers);
-            self.answer_route(peer.conn, sink);
+            self.answer_to(peer.conn, sink);
         }
         CloseReason::from(error)
     }

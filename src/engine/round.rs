@@ -19,9 +19,6 @@ use crate::session::{Guard, SubjectFilter};
 use crate::subject::renaming::Renaming;
 use crate::sublist::{Cache, Group, Matches, SubRef};
 
-/// How often a message for a queue group may be handed on because its member was gone when it arrived.
-pub(super) const HOPS_MAX: u8 = 3;
-
 /// What became of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outcome {
@@ -97,8 +94,10 @@ impl Reach<'_> {
 pub(super) struct Terms {
     /// Where its subscribers are.
     pub account: u32,
-    /// Workers that have had it already.
-    pub hops: u8,
+    /// Workers where nobody of the group it is for could take it, a bit for each.
+    pub tried: u64,
+    /// Whether the publisher wants to know if nobody gets it.
+    pub asks: bool,
     /// Whether the publisher may get it too.
     pub echo: bool,
     /// The publisher's connection, if it is one of this worker's and does not want its own messages back.
@@ -113,7 +112,7 @@ pub(super) struct Round<'r, S> {
     /// What subscriptions of other workers will not take.
     denials: &'r Denials,
     message: &'r Message<'r>,
-    terms: Terms,
+    pub terms: Terms,
     sink: &'r mut S,
     /// Whether anyone got it.
     reached: bool,
@@ -170,13 +169,24 @@ impl<'r, S: Sink> Round<'r, S> {
     }
 
     /// One member on this server, chosen at random; the next ones in turn while one cannot take it. False if none can.
-    pub(super) fn one_of(&mut self, group: &Group, gone: Option<SubRef>, rng: &mut Rng) -> bool {
+    pub(super) fn one_of(&mut self, group: &Group, rng: &mut Rng) -> bool {
+        self.one_of_those(group, |_| true, rng)
+    }
+
+    /// The same, of those members that are meant alone.
+    #[inline(always)]
+    fn one_of_those(
+        &mut self,
+        group: &Group,
+        is_meant: impl Fn(SubRef) -> bool,
+        rng: &mut Rng,
+    ) -> bool {
         if group.members.is_empty() {
             return false;
         }
         let start = rng.below(group.members.len());
         let (before, after) = group.members.split_at(start);
-        for &sub in after.iter().chain(before).filter(|&&sub| Some(sub) != gone) {
+        for &sub in after.iter().chain(before).filter(|&&sub| is_meant(sub)) {
             if sub.worker != self.reach.worker {
                 if self.denials.hold(&[sub], self.message.subject()) {
                     continue;
@@ -202,19 +212,20 @@ impl<'r, S: Sink> Round<'r, S> {
     #[cold]
     pub(super) fn everywhere(&mut self, matches: &Matches, choice: Choice<'_>) {
         let Choice { rng, picks } = choice;
+        let all = |_| true;
         self.each(&matches.plain);
         picks.chosen.clear();
         for (at, group) in matches.groups().iter().enumerate() {
             let own = group.members.len();
-            let all = own.saturating_add(weight_of(group, &[]));
-            let is_own = own > 0 && rng.below(all) < own;
-            if is_own && self.one_of(group, None, rng) {
+            let in_all = own.saturating_add(weight_of(group, all));
+            let is_own = own > 0 && rng.below(in_all) < own;
+            if is_own && self.one_of(group, rng) {
                 continue;
             }
-            match choose(group, &[], rng) {
+            match choose(group, all, rng) {
                 Some(route) => picks.chosen.push((route, at)),
                 // Those here after all.
-                None if !is_own => drop(self.one_of(group, None, rng)),
+                None if !is_own => drop(self.one_of(group, rng)),
                 None => {}
             }
         }
@@ -298,6 +309,8 @@ impl<'r, S: Sink> Round<'r, S> {
 
     /// Another member for each of these groups: the one it was for is gone. Servers with plain subscribers are left out:
     /// those have the message already, and would get it again.
+    ///
+    /// Those here come first, then workers where it has not been: however members come and go, one that stays is found.
     pub(super) fn another(
         &mut self,
         names: &[&[u8]],
@@ -311,14 +324,19 @@ impl<'r, S: Sink> Round<'r, S> {
         let subject = self.message.subject();
         let matches = cache.find(account.index, subject, &account.trie, &account.generations);
         picks.chosen.clear();
-        let mut but = matches.routes.to_vec();
-        but.push(gone);
+        let (own, tried) = (self.reach.worker, self.terms.tried);
+        let is_here = |sub: SubRef| sub.owner() == own && sub != gone;
+        let is_new = |sub: SubRef| tried & bit(sub.owner()) == 0;
+        let lacks_it = |route: &SubRef| !matches.routes.contains(route);
         for (at, group) in matches.groups().iter().enumerate() {
-            if !names.contains(&group.name.as_slice()) || self.one_of(group, Some(gone), rng) {
+            if !names.contains(&group.name.as_slice()) || self.one_of_those(group, is_here, rng) {
                 continue;
             }
-            let chosen = choose(group, &but, rng).map(|route| (route, at));
-            picks.chosen.extend(chosen);
+            let mut route = choose(group, |it| is_here(it) && lacks_it(&it), rng);
+            if route.is_none() && !self.one_of_those(group, is_new, rng) {
+                route = choose(group, |it| is_new(it) && lacks_it(&it), rng);
+            }
+            picks.chosen.extend(route.map(|route| (route, at)));
         }
         if !picks.chosen.is_empty() {
             self.over_all(&[], matches, picks);
@@ -398,42 +416,48 @@ impl<'r, S: Sink> Round<'r, S> {
     }
 
     pub(super) fn remote(&mut self, worker: u16, to: To<'_>) {
+        // One that was chosen from a group is not among those that will not take it.
+        let is_taken = match to {
+            To::Each(subs) => !self.denials.hold(subs, self.message.subject()),
+            To::Member { .. } | To::Routes(_) | To::Groups { .. } | To::Nobody => true,
+        };
+        self.reached |= is_taken;
         let letter = Letter {
             account: self.terms.account,
-            hops: self.terms.hops + 1,
+            tried: self.terms.tried,
+            asks: self.terms.asks && is_taken,
             echo: self.terms.echo,
             message: self.message,
             to,
         };
         self.filling |= self.sink.forward(&letter, worker) == Delivery::Filling;
-        // One that was chosen from a group is not among those that will not take it.
-        self.reached |= match to {
-            To::Each(subs) => !self.denials.hold(subs, self.message.subject()),
-            To::Member { .. } | To::Routes(_) | To::Groups { .. } => true,
-        };
     }
 }
 
-/// Members of a group on other servers, but for some of those.
-fn weight_of(group: &Group, but: &[SubRef]) -> usize {
-    let others = group
-        .remote
-        .iter()
-        .filter(|(route, _)| !but.contains(route));
+/// A worker's in [`Letter::tried`].
+pub(super) fn bit(worker: u16) -> u64 {
+    const { assert!(limits::WORKERS_MAX <= u64::BITS as usize) };
+    1_u64.checked_shl(worker.into()).unwrap_or_default()
+}
+
+/// Members of a group on other servers, those that are meant alone.
+fn weight_of(group: &Group, is_meant: impl Fn(SubRef) -> bool) -> usize {
+    let others = group.remote.iter().filter(|&&(route, _)| is_meant(route));
     others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
 }
 
-/// Another server, as likely as it has members of the group, but for some; none if no other one has any.
-pub(super) fn choose(group: &Group, but: &[SubRef], rng: &mut Rng) -> Option<SubRef> {
-    let all = weight_of(group, but);
+/// Another server of those that are meant, as likely as it has members of the group; none if none of them has any.
+pub(super) fn choose(
+    group: &Group,
+    is_meant: impl Fn(SubRef) -> bool,
+    rng: &mut Rng,
+) -> Option<SubRef> {
+    let all = weight_of(group, &is_meant);
     if all == 0 {
         return None;
     }
     let mut at = rng.below(all);
-    let mut others = group
-        .remote
-        .iter()
-        .filter(|(route, _)| !but.contains(route));
+    let mut others = group.remote.iter().filter(|&&(route, _)| is_meant(route));
     let is_it = |&&(_, weight): &&(SubRef, u32)| {
         let found = at < weight as usize;
         at = at.saturating_sub(weight as usize);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::remote::account_of;
-use super::round::{Choice, HOPS_MAX, Outcome, Reach, Round, Terms, choose, renamed};
+use super::round::{Choice, Outcome, Reach, Round, Terms, bit, choose, renamed};
 use super::service::Crossing;
 use super::{ClientPeer, Delivery, Engine, Letter, RoutePeer, Sink, To, inquiry};
 use crate::broker::Broker;
@@ -15,7 +15,7 @@ use crate::proto::frame::Publish;
 use crate::proto::route::RouteMessage;
 use crate::session::Context;
 use crate::subject::renaming::Renaming;
-use crate::sublist::{Cache, Found, SubRef};
+use crate::sublist::{Cache, Found, Matches, SubRef};
 
 /// Whoever a message comes from that may cross into other accounts.
 #[derive(Clone, Copy)]
@@ -68,26 +68,30 @@ impl Engine {
         sink: &mut impl Sink,
     ) -> Delivery {
         let echo = peer.session.echo;
-        let terms = Terms {
-            account: peer.account,
-            hops: 0,
-            echo,
-            skip: (!echo).then_some(peer.conn),
-            now: context.now,
-        };
         let (reach, choice, cache, scratch) = self.split();
         let Some(account) = reach.broker.account(peer.account) else {
             return Delivery::Refused;
         };
         let matches = cache.matches(found);
         let message = Message::from_publish(publish, scratch);
+        let terms = Terms {
+            account: peer.account,
+            tried: 0,
+            asks: false,
+            echo,
+            skip: (!echo).then_some(peer.conn),
+            now: context.now,
+        };
         let mut round = Round::new(reach, &account.denials, &message, terms, sink);
+        if !publish.reply.is_empty() {
+            round.terms.asks = must_be_told(peer, publish, matches);
+        }
         if matches.is_routed() {
             round.everywhere(matches, choice);
         } else {
             round.each(&matches.plain);
             for group in matches.groups() {
-                round.one_of(group, None, choice.rng);
+                round.one_of(group, choice.rng);
             }
         }
         let mut outcome = round.outcome();
@@ -99,7 +103,8 @@ impl Engine {
             && is_request
             && !inquiry::is_for_server(peer, publish.subject, &context.info.server_id)
         {
-            self.say_no_responders(peer, publish, sink);
+            let place = (peer.account, peer.conn);
+            self.say_no_responders(place, publish.subject, publish.reply, sink);
         }
         self.end_ended(sink);
         outcome.delivery()
@@ -172,7 +177,8 @@ impl Engine {
         );
         let terms = Terms {
             account: account.index,
-            hops: 0,
+            tried: 0,
+            asks: false,
             echo: origin.echo,
             skip: origin.skip,
             now: origin.now,
@@ -218,7 +224,8 @@ impl Engine {
             let message = Message::new(&line, parts).sharing(&line);
             let terms = Terms {
                 account: home,
-                hops: 0,
+                tried: 0,
+                asks: false,
                 echo: origin.echo,
                 skip: origin.skip,
                 now: origin.now,
@@ -234,7 +241,7 @@ impl Engine {
     /// Delivers what another worker forwarded; `Filling` if a subscriber is filling up.
     ///
     /// `publisher` is the connection it came from, if that is one of this worker's: a message for a queue group comes
-    /// back when the member it was for elsewhere is gone.
+    /// back when the member it was for elsewhere is gone, and a request when nobody is left to take it.
     pub fn receive(
         &mut self,
         letter: &Letter<'_>,
@@ -242,6 +249,10 @@ impl Engine {
         now: Instant,
         sink: &mut impl Sink,
     ) -> Delivery {
+        if let To::Nobody = letter.to {
+            self.end_in_vain(letter, publisher, sink);
+            return Delivery::Taken;
+        }
         let (reach, choice, cache, _) = self.split();
         let broker = reach.broker;
         let Some(account) = broker.account(letter.account) else {
@@ -249,7 +260,8 @@ impl Engine {
         };
         let terms = Terms {
             account: letter.account,
-            hops: letter.hops,
+            tried: letter.tried | bit(reach.worker),
+            asks: letter.asks,
             echo: letter.echo,
             skip: publisher.filter(|_| !letter.echo),
             now,
@@ -261,16 +273,17 @@ impl Engine {
                 round.over(route, b"");
             }),
             To::Member { sub, group } => {
-                if !round.local(sub) && letter.hops < HOPS_MAX {
+                if !round.local(sub) {
                     round.another(&[group], sub, cache, choice);
                 }
             }
             To::Groups { route, groups } => {
-                if !round.over(route, groups) && letter.hops < HOPS_MAX {
+                if !round.over(route, groups) {
                     let names: Vec<&[u8]> = groups.split(|&byte| byte == b' ').collect();
                     round.another(&names, route, cache, choice);
                 }
             }
+            To::Nobody => {}
         }
         let mut outcome = round.outcome();
         if !self.met.is_empty() {
@@ -287,8 +300,27 @@ impl Engine {
             };
             outcome.merge(self.cross(crossing, &origin, sink));
         }
+        if letter.asks && !outcome.reached {
+            self.end_in_vain(letter, publisher, sink);
+        }
         self.end_ended(sink);
         outcome.delivery()
+    }
+
+    /// Lets the publisher know that nobody got its request: those that it was for have left meanwhile.
+    #[cold]
+    fn end_in_vain(&mut self, letter: &Letter<'_>, publisher: Option<u32>, sink: &mut impl Sink) {
+        if let Some(conn) = publisher {
+            let (account, message) = (letter.account, letter.message);
+            let (subject, reply) = (message.subject(), message.reply());
+            self.say_no_responders((account, conn), subject, reply, sink);
+        } else if letter.asks {
+            sink.give_back(&Letter {
+                asks: false,
+                to: To::Nobody,
+                ..*letter
+            });
+        }
     }
 
     /// Delivers a message of another server: to clients of this one, and of the queue groups to those it names alone.
@@ -334,7 +366,8 @@ impl Engine {
         let message_out = Message::from_publish(&publish, scratch);
         let terms = Terms {
             account: index,
-            hops: 0,
+            tried: 0,
+            asks: false,
             echo: true,
             skip: None,
             now,
@@ -351,8 +384,9 @@ impl Engine {
             // Its last member may have left while the message was on its way: then another server's gets it, unless it
             // has plain subscribers, who have it already. The server that it comes from has told of its own before; a
             // third one may have told that one and not this one yet.
-            if !round.one_of(group, None, choice.rng) {
-                let chosen = choose(group, &matches.routes, choice.rng).map(|route| (route, at));
+            if !round.one_of(group, choice.rng) {
+                let lacks_it = |route| !matches.routes.contains(&route);
+                let chosen = choose(group, lacks_it, choice.rng).map(|route| (route, at));
                 choice.picks.chosen.extend(chosen);
             }
         }
@@ -389,37 +423,32 @@ impl Engine {
     }
 
     /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
+    #[cold]
+    #[inline(never)]
     fn say_no_responders(
         &mut self,
-        peer: &ClientPeer,
-        publish: &Publish<'_>,
+        (account, conn): (u32, u32),
+        subject: &[u8],
+        reply: &[u8],
         sink: &mut impl Sink,
     ) {
-        let Some(account) = self.broker.account(peer.account) else {
+        let Some(account) = self.broker.account(account) else {
             return;
         };
-        let matches = self.cache.find(
-            account.index,
-            publish.reply,
-            &account.trie,
-            &account.generations,
-        );
+        let matches = self
+            .cache
+            .find(account.index, reply, &account.trie, &account.generations);
         let own = matches
             .plain
             .iter()
             .filter(|sub| sub.worker == self.worker)
             .find_map(|&sub| {
                 let subscription = self.subscriptions.get(sub)?;
-                (subscription.conn == peer.conn).then(|| subscription.sid.clone())
+                (subscription.conn == conn).then(|| subscription.sid.clone())
             });
         if let Some(sid) = own {
-            no_responders(
-                publish.reply,
-                sid.as_bytes(),
-                publish.subject,
-                &mut self.answers,
-            );
-            self.answer(peer, sink);
+            no_responders(reply, sid.as_bytes(), subject, &mut self.answers);
+            self.answer_to(conn, sink);
         }
     }
 
@@ -462,6 +491,13 @@ impl Origin<'_> {
             now,
         }
     }
+}
+
+/// Whether another worker has to tell if nobody there got a request: there are no others that it is for.
+#[cold]
+#[inline(never)]
+fn must_be_told(peer: &ClientPeer, request: &Publish<'_>, matches: &Matches) -> bool {
+    peer.session.no_responders && matches.are_together() && !inquiry::may_be_for_server(request)
 }
 
 /// Another server tells how many connections an account has there.

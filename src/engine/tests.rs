@@ -39,6 +39,9 @@ impl Sink for Collect {
             .push((worker, format!("{subject} {:?}", letter.to)));
         Delivery::Taken
     }
+    fn give_back(&mut self, letter: &Letter<'_>) {
+        self.forward(letter, u16::MAX);
+    }
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
     fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
     fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}
@@ -156,7 +159,8 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
     let message = x_to_a();
     let letter = Letter {
         account: 0,
-        hops: 1,
+        tried: 0,
+        asks: false,
         echo: true,
         message: &message,
         to: To::Member {
@@ -175,6 +179,48 @@ fn a_letter_for_a_member_that_is_gone_goes_to_another() {
 }
 
 #[test]
+fn a_member_that_stays_is_found_however_many_come_and_go() {
+    let mut world = World::new(3);
+    let (stays, others) = (world.open(), [world.open(), world.open()]);
+    world.feed(0, stays, &format!("{QUIET}SUB a q 1\r\n"));
+    for (worker, other) in (1..).zip(others) {
+        world.feed(worker, other, &format!("{QUIET}SUB a q 1\r\nSUB a q 2\r\n"));
+    }
+    let gone = SubRef {
+        worker: 0,
+        slot: 9,
+        serial: 9,
+    };
+    let message = x_to_a();
+    let letter = |tried| Letter {
+        account: 0,
+        tried,
+        asks: true,
+        echo: true,
+        message: &message,
+        to: To::Member {
+            sub: gone,
+            group: b"q",
+        },
+    };
+    for _ in 0..20 {
+        for tried in [0, 0b110] {
+            world.engines[0].receive(&letter(tried), None, world.now, &mut world.sink);
+            assert_eq!(world.sent(stays), "MSG a 1 1\r\nx\r\n");
+        }
+    }
+    assert!(world.sink.letters.is_empty());
+    // Nobody here, and no worker where it has not been: its publisher hears of it.
+    world.feed(0, stays, "UNSUB 1\r\n");
+    world.engines[0].receive(&letter(0b010), None, world.now, &mut world.sink);
+    world.engines[0].receive(&letter(0b110), None, world.now, &mut world.sink);
+    let [(to, _), back] = &world.sink.letters[..] else {
+        panic!("{:?}", world.sink.letters);
+    };
+    assert_eq!((*to, back), (2, &(u16::MAX, "a Nobody".into())));
+}
+
+#[test]
 fn a_letter_that_comes_back_spares_a_publisher_without_echo() {
     let mut world = World::new(1);
     let (a, b) = (world.open(), world.open());
@@ -188,7 +234,8 @@ fn a_letter_that_comes_back_spares_a_publisher_without_echo() {
     let message = x_to_a();
     let letter = Letter {
         account: 0,
-        hops: 2,
+        tried: 1 << 1,
+        asks: false,
         echo: false,
         message: &message,
         to: To::Member {
@@ -244,6 +291,7 @@ fn feeding_stops_where_a_subscriber_fills_up() {
         fn forward(&mut self, _: &Letter<'_>, _: u16) -> Delivery {
             Delivery::Filling
         }
+        fn give_back(&mut self, _: &Letter<'_>) {}
         fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
         fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}
         fn on_parse_error(&mut self, _: &dyn fmt::Display, _: &ParseError) {}

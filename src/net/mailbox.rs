@@ -192,7 +192,8 @@ pub struct Batch {
 struct Parcel {
     from: Origin,
     account: u32,
-    hops: u8,
+    tried: u64,
+    asks: bool,
     echo: bool,
     line_len: usize,
     /// The message, if it is too large to copy.
@@ -212,6 +213,7 @@ enum Kind {
     Member,
     Routes,
     Groups,
+    Nobody,
 }
 
 /// A change of interest; its bytes are in the batch.
@@ -248,6 +250,7 @@ impl Batch {
             To::Member { sub, group } => (Kind::Member, std::slice::from_ref(sub), *group),
             To::Routes(routes) => (Kind::Routes, *routes, &[][..]),
             To::Groups { route, groups } => (Kind::Groups, std::slice::from_ref(route), *groups),
+            To::Nobody => (Kind::Nobody, &[][..], &[][..]),
         };
         self.bytes.extend_from_slice(group);
         self.weight += message.line().len();
@@ -264,7 +267,8 @@ impl Batch {
         self.parcels.push(Parcel {
             from,
             account: letter.account,
-            hops: letter.hops,
+            tried: letter.tried,
+            asks: letter.asks,
             echo: letter.echo,
             line_len: if shared.is_some() {
                 0
@@ -338,13 +342,15 @@ impl Batch {
                     groups: group,
                 },
                 (Kind::Routes, _) => To::Routes(own),
+                (Kind::Nobody, _) => To::Nobody,
                 _ => To::Each(own),
             };
             read(
                 parcel.from,
                 &Letter {
                     account: parcel.account,
-                    hops: parcel.hops,
+                    tried: parcel.tried,
+                    asks: parcel.asks,
                     echo: parcel.echo,
                     message: &message,
                     to,
@@ -566,7 +572,8 @@ mod tests {
             FROM,
             &Letter {
                 account: 4,
-                hops: 0,
+                tried: 0,
+                asks: false,
                 echo: false,
                 message: &small,
                 to: To::Each(&subs),
@@ -576,7 +583,8 @@ mod tests {
             FROM,
             &Letter {
                 account: 5,
-                hops: 2,
+                tried: 1 << 63,
+                asks: true,
                 echo: true,
                 message: &big,
                 to: To::Member {
@@ -587,7 +595,8 @@ mod tests {
         );
         let last = Letter {
             account: 4,
-            hops: 0,
+            tried: 0,
+            asks: false,
             echo: false,
             message: &small,
             to: To::Each(&subs[2..]),
@@ -603,7 +612,7 @@ mod tests {
             let subject = String::from_utf8_lossy(letter.message.subject()).into_owned();
             seen.push((
                 letter.account,
-                (letter.hops, letter.echo),
+                (letter.tried, letter.asks, letter.echo),
                 subject,
                 letter.message.line().len(),
                 format!("{:?}", letter.to),
@@ -613,13 +622,13 @@ mod tests {
             seen[0],
             (
                 4,
-                (0, false),
+                (0, false, false),
                 "a.b".into(),
                 13,
                 format!("{:?}", To::Each(&subs))
             )
         );
-        assert_eq!((seen[1].1, seen[1].3), ((2, true), large.len()));
+        assert_eq!((seen[1].1, seen[1].3), ((1 << 63, true, true), large.len()));
         assert_eq!(
             seen[1].4,
             format!(

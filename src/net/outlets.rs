@@ -605,6 +605,13 @@ impl Sink for Outlets {
         }
     }
 
+    fn give_back(&mut self, letter: &Letter<'_>) {
+        // Where it came from this worker, whoever published it has gone.
+        if self.origin.worker != self.worker {
+            self.forward(letter, self.origin.worker);
+        }
+    }
+
     #[inline]
     fn on_frame(&mut self, session: &Client, frame: &Frame<'_>) {
         if self.tracing {

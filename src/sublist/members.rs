@@ -88,6 +88,15 @@ impl Matches {
         self.plain.is_empty() && self.group_count == 0 && self.routes.is_empty()
     }
 
+    /// Whether these are subscriptions of this server, and either plain ones of one worker or one queue group.
+    #[must_use]
+    pub fn are_together(&self) -> bool {
+        let worker = |sub: Option<&SubRef>| sub.map(|sub| sub.worker);
+        let is_one = worker(self.plain.first()) == worker(self.plain.last());
+        let kinds = usize::from(!self.plain.is_empty()) + self.group_count;
+        kinds == 1 && is_one && !self.is_routed
+    }
+
     /// Whether other servers are interested.
     #[inline]
     #[must_use]

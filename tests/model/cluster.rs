@@ -561,6 +561,10 @@ impl Sink for Outlets {
         Delivery::Taken
     }
 
+    fn give_back(&mut self, _: &Letter<'_>) {
+        unreachable!("nobody wants to know");
+    }
+
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}
 
     fn on_refusal(&mut self, _: &Client, _: &Violation<'_>) {}

@@ -30,7 +30,8 @@ pub(crate) struct Forwarded {
     pub(crate) from: u16,
     pub(crate) to: u16,
     pub(crate) id: u64,
-    pub(crate) hops: u8,
+    pub(crate) tried: u64,
+    pub(crate) asks: bool,
     pub(crate) addressees: Addressees,
     /// The letter itself, in the form in which workers hand it over.
     pub(crate) batch: Batch,
@@ -43,6 +44,8 @@ pub(crate) enum Addressees {
     Each(usize),
     /// One of a queue group.
     Member(String),
+    /// Its publisher, who learns that nobody got it.
+    Nobody,
 }
 
 pub(crate) struct Outlets {
@@ -166,17 +169,25 @@ impl Sink for Outlets {
             from: self.worker,
             to: worker,
             id: id_of(letter.message),
-            hops: letter.hops,
+            tried: letter.tried,
+            asks: letter.asks,
             addressees: match letter.to {
                 To::Each(subs) => Addressees::Each(subs.len()),
                 To::Routes(_) | To::Groups { .. } => unreachable!("there is no other server"),
                 To::Member { group, .. } => {
                     Addressees::Member(String::from_utf8_lossy(group).into_owned())
                 }
+                To::Nobody => Addressees::Nobody,
             },
             batch,
         });
         self.verdict()
+    }
+
+    fn give_back(&mut self, letter: &Letter<'_>) {
+        if self.origin.worker != self.worker {
+            self.forward(letter, self.origin.worker);
+        }
     }
 
     fn on_frame(&mut self, _: &Client, _: &Frame<'_>) {}

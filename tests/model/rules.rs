@@ -8,9 +8,6 @@ use midge::subject;
 use crate::operation::{Operation, Publish, Wishes};
 use crate::outlets::Place;
 
-/// How often a message for a queue group is handed on because the member it was for is gone.
-pub(crate) const HOPS_MAX: u8 = 3;
-
 /// Everything that the rules remember.
 pub(crate) struct Rules {
     pub(crate) clients: BTreeMap<Place, Client>,

@@ -1,6 +1,6 @@
 //! The real code, driven at random, and compared with the rules step by step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use midge::session::{Authenticator, Client, Context};
 
 use crate::operation::Operation;
 use crate::outlets::{Addressees, Forwarded, Outlets, Place};
-use crate::rules::{HOPS_MAX, Message, Rules, Subscription};
+use crate::rules::{Client as Who, Message, Rules, Subscription};
 use crate::tunnel::{Contexts, Tunnel};
 
 type Outcome = Result<(), String>;
@@ -336,20 +336,30 @@ impl World {
         let mut evidence = self.evidence(message.publish.id);
         let reached = !evidence.is_empty();
         let mut elsewhere: BTreeMap<u16, Vec<u64>> = BTreeMap::new();
+        let mut workers = BTreeSet::new();
         for it in self.rules.plain(&message.publish.subject) {
+            workers.insert(it.place.0);
             if it.place.0 != worker {
                 elsewhere.entry(it.place.0).or_default().push(it.key);
             } else if it.takes(message, &self.outlets.refusing) {
                 self.plain_delivered(&it, message, &mut evidence)?;
             }
         }
+        let groups = self.rules.groups(&message.publish.subject);
+        let asks = message.asks && workers.len() + groups.len() == 1;
         for (to, keys) in elsewhere {
-            let letter = evidence.take_letter(&Addressees::Each(keys.len()), 1, Some(to));
+            let letter = evidence.take_letter(&Addressees::Each(keys.len()), (0, asks), Some(to));
             let letter = letter.ok_or_else(|| format!("no letter to {to} for {keys:?}"))?;
             self.post(letter, message, keys);
         }
-        for (queue, members) in self.rules.groups(&message.publish.subject) {
-            self.one_of(worker, &queue, &members, message, 0, &mut evidence)?;
+        for (queue, members) in groups {
+            self.one_of(
+                worker,
+                (&queue, &members),
+                message,
+                (0, asks),
+                &mut evidence,
+            )?;
         }
         if !reached && message.asks {
             self.told_so(message)?;
@@ -361,7 +371,23 @@ impl World {
     fn received(&mut self, forwarded: &Forwarded, letter: &Letter) -> Outcome {
         let message = &letter.message;
         let mut evidence = self.evidence(forwarded.id);
+        let is_there = |it: &Who| it.number == message.publisher;
+        let publisher = self.rules.clients.get(&message.place);
+        let publisher = publisher.is_some_and(is_there);
+        let worker = forwarded.to;
+        if forwarded.asks && evidence.is_in_vain() {
+            if worker != message.place.0 {
+                let letter =
+                    evidence.take_letter(&Addressees::Nobody, (forwarded.tried, false), None);
+                let letter = letter.ok_or("nobody got it, and nobody says so")?;
+                self.post(letter, message, Vec::new());
+            } else if publisher {
+                self.told_so(message)?;
+            }
+        }
         match &forwarded.addressees {
+            Addressees::Nobody if publisher => self.told_so(message)?,
+            Addressees::Nobody => {}
             Addressees::Each(_) => {
                 let standing = self.rules.subscriptions.iter();
                 let standing = standing.filter(|it| letter.keys.contains(&it.key));
@@ -373,8 +399,8 @@ impl World {
             Addressees::Member(queue) => {
                 let mut groups = self.rules.groups(&message.publish.subject);
                 let members = groups.remove(queue).unwrap_or_default();
-                let (worker, hops) = (forwarded.to, forwarded.hops);
-                self.one_of(worker, queue, &members, message, hops, &mut evidence)?;
+                let terms = (forwarded.tried | 1 << worker, forwarded.asks);
+                self.one_of(worker, (queue, &members), message, terms, &mut evidence)?;
             }
         }
         evidence.must_be_empty()
@@ -400,14 +426,14 @@ impl World {
         Ok(())
     }
 
-    /// Exactly one member of a group got the message, or it is on its way to one; nobody, if there is nobody.
+    /// Exactly one member of a group got the message, or it is on its way to one: here first if it comes from elsewhere,
+    /// and then where it has not been. Nobody got it, if there is nobody.
     fn one_of(
         &mut self,
         worker: u16,
-        queue: &str,
-        members: &[Subscription],
+        (queue, members): (&str, &[Subscription]),
         message: &Rc<Message>,
-        hops: u8,
+        (tried, asks): (u64, bool),
         evidence: &mut Evidence,
     ) -> Outcome {
         let (here, there): (Vec<_>, Vec<_>) = members.iter().partition(|it| it.place.0 == worker);
@@ -423,16 +449,20 @@ impl World {
             self.rules.delivered(it.key);
             return Ok(());
         }
+        let there = there.into_iter().map(|it| it.place.0);
+        let there: BTreeSet<u16> = there.filter(|it| tried & 1 << it == 0).collect();
         let addressees = Addressees::Member(queue.into());
-        if let Some(letter) = evidence.take_letter(&addressees, hops + 1, None) {
-            if !there.iter().any(|it| it.place.0 == letter.to) {
+        if let Some(letter) = evidence.take_letter(&addressees, (tried, asks), None) {
+            if !there.contains(&letter.to) {
                 return Err(format!("a letter to {}, where nobody is", letter.to));
+            }
+            if tried != 0 && !here.is_empty() {
+                return Err(format!("a letter to {} in spite of {here:?}", letter.to));
             }
             self.post(letter, message, Vec::new());
             return Ok(());
         }
-        let nobody = here.is_empty() && there.is_empty();
-        if nobody || hops == HOPS_MAX {
+        if here.is_empty() && there.is_empty() {
             Ok(())
         } else {
             Err(format!("nobody of {queue} got {}", message.publish.id))
@@ -533,10 +563,21 @@ impl Evidence {
         at.map(|at| self.deliveries.swap_remove(at)).is_some()
     }
 
-    fn take_letter(&mut self, to: &Addressees, hops: u8, worker: Option<u16>) -> Option<Forwarded> {
+    /// Whether nobody got it, and it is under way to nobody.
+    fn is_in_vain(&self) -> bool {
+        let is_back = |it: &Forwarded| it.addressees == Addressees::Nobody;
+        self.deliveries.is_empty() && self.letters.iter().all(is_back)
+    }
+
+    fn take_letter(
+        &mut self,
+        to: &Addressees,
+        terms: (u64, bool),
+        worker: Option<u16>,
+    ) -> Option<Forwarded> {
         let is_it = |letter: &Forwarded| {
             letter.addressees == *to
-                && letter.hops == hops
+                && (letter.tried, letter.asks) == terms
                 && worker.is_none_or(|worker| letter.to == worker)
         };
         let at = self.letters.iter().position(is_it)?;
