@@ -328,8 +328,8 @@ impl<'r, S: Sink> Round<'r, S> {
         let is_here = |sub: SubRef| sub.owner() == own && sub != gone;
         let is_new = |sub: SubRef| tried & bit(sub.owner()) == 0;
         let lacks_it = |route: &SubRef| !matches.routes.contains(route);
-        for (at, group) in matches.groups().iter().enumerate() {
-            if !names.contains(&group.name.as_slice()) || self.one_of_those(group, is_here, rng) {
+        for (at, group) in names.iter().filter_map(|name| matches.group(name)) {
+            if self.one_of_those(group, is_here, rng) {
                 continue;
             }
             let mut route = choose(group, |it| is_here(it) && lacks_it(&it), rng);

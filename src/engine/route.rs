@@ -376,9 +376,7 @@ impl Engine {
         round.each(&matches.plain);
         choice.picks.chosen.clear();
         for name in message.group_names() {
-            let groups = matches.groups().iter().enumerate();
-            let mut groups = groups.filter(|(_, group)| group.name == name);
-            let Some((at, group)) = groups.next() else {
+            let Some((at, group)) = matches.group(name) else {
                 continue;
             };
             // Its last member may have left while the message was on its way: then another server's gets it, unless it

@@ -1,6 +1,6 @@
 //! Sets of subscriptions: those at one node of the trie, and those that one subject matches.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -10,14 +10,22 @@ use super::SubRef;
 /// Members from which on a set keeps an index, so that taking one out does not look at all of them.
 const INDEXED_MIN: usize = 32;
 
-/// A set with constant-time removal and a dense list to walk.
-#[derive(Debug, Default)]
-struct Set {
-    list: Vec<SubRef>,
+/// What a set holds.
+trait Item {
+    /// What it is known by: no other one in the set has the same.
+    type Key: Hash + PartialEq + ?Sized;
+
+    fn key(&self) -> &Self::Key;
+}
+
+/// A set where finding one takes constant time, with a dense list to walk.
+#[derive(Debug)]
+struct Set<T> {
+    list: Vec<T>,
     index: Option<Box<Index>>,
 }
 
-/// Positions in the list, by hash of what stands there.
+/// Positions in the list, by hash of the keys there.
 #[derive(Debug, Default)]
 struct Index {
     hasher: RandomState,
@@ -37,15 +45,15 @@ pub(super) enum Members {
 /// Several subscriptions, or any that are in a queue group.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    plain: Set,
-    groups: Vec<Gang>,
+    plain: Set<SubRef>,
+    groups: Set<Gang>,
 }
 
 /// The members of a queue group at one node.
 #[derive(Debug)]
 struct Gang {
     name: Box<[u8]>,
-    members: Set,
+    members: Set<SubRef>,
     /// Other servers that have members, and how many.
     remote: Vec<(SubRef, u32)>,
 }
@@ -76,10 +84,18 @@ pub struct Matches {
 }
 
 impl Matches {
-    /// The queue groups: one member of each gets a copy.
+    /// The queue groups: one member of each gets a copy. In the order of their names once settled.
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         self.groups.get(..self.group_count).unwrap_or_default()
+    }
+
+    /// The group with this name and its place among them, once settled.
+    #[must_use]
+    pub fn group(&self, name: &[u8]) -> Option<(usize, &Group)> {
+        let order = |group: &Group| group.name.as_slice().cmp(name);
+        let at = self.groups().binary_search_by(order).ok()?;
+        Some((at, self.groups().get(at)?))
     }
 
     /// Whether nobody is interested.
@@ -105,8 +121,11 @@ impl Matches {
     }
 
     /// Puts what was found in order: those of one worker stand together, so that it gets one copy for all of them, and
-    /// each other server stands once, however many of its subjects match.
+    /// each other server and each group stands once, however many of their subjects match.
     pub(super) fn settle(&mut self) {
+        if self.group_count > 1 {
+            self.merge_groups();
+        }
         self.plain.sort_unstable();
         let own = self.plain.partition_point(|sub| !sub.is_route());
         self.routes
@@ -132,13 +151,31 @@ impl Matches {
         self.is_routed = false;
     }
 
-    fn add_to_group(&mut self, name: &[u8], members: &[SubRef], remote: &[(SubRef, u32)]) {
-        let in_use = self.groups.get_mut(..self.group_count).unwrap_or_default();
-        if let Some(group) = in_use.iter_mut().find(|group| group.name == name) {
-            group.members.extend_from_slice(members);
-            group.remote.extend_from_slice(remote);
-            return;
+    /// Sorts the groups by name, and makes one of those that have the same; what is left over are spare buffers.
+    fn merge_groups(&mut self) {
+        let groups = self.groups.get_mut(..self.group_count).unwrap_or_default();
+        groups.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let mut last = 0;
+        for at in 1..groups.len() {
+            let (front, back) = groups.split_at_mut(at);
+            let [.., known] = front.get_mut(..=last).unwrap_or_default() else {
+                return;
+            };
+            match back.first_mut() {
+                Some(group) if group.name == known.name => {
+                    known.members.append(&mut group.members);
+                    known.remote.append(&mut group.remote);
+                }
+                _ => {
+                    last += 1;
+                    groups.swap(last, at);
+                }
+            }
         }
+        self.group_count = last + 1;
+    }
+
+    fn add_group(&mut self, name: &[u8], members: &[SubRef], remote: &[(SubRef, u32)]) {
         if self.groups.len() == self.group_count {
             self.groups.push(Group::default());
         }
@@ -190,7 +227,7 @@ impl Members {
             }
             Members::Many(crowd) => {
                 let found = crowd.remove(queue, sub);
-                if crowd.groups.is_empty() && crowd.plain.list.is_empty() {
+                if crowd.groups.list.is_empty() && crowd.plain.list.is_empty() {
                     *self = Members::None;
                 }
                 found
@@ -230,7 +267,7 @@ impl Members {
                 crowd.plain.list.iter().filter(is_local).take(2).count()
             }
             (Members::Many(crowd), Some(name)) => {
-                let gang = crowd.groups.iter().find(|gang| *gang.name == *name);
+                let gang = crowd.groups.get(name);
                 gang.map_or(0, |gang| gang.members.list.len())
             }
             _ => 0,
@@ -243,7 +280,10 @@ impl Members {
             read(None);
         }
         if let Members::Many(crowd) = self {
-            for gang in crowd.groups.iter().filter(|it| !it.members.list.is_empty()) {
+            for gang in &crowd.groups.list {
+                if gang.members.list.is_empty() {
+                    continue;
+                }
                 read(Some((&gang.name, gang.members.list.len())));
             }
         }
@@ -255,8 +295,8 @@ impl Members {
             Members::One(sub) => into.plain.push(*sub),
             Members::Many(crowd) => {
                 into.plain.extend_from_slice(&crowd.plain.list);
-                for gang in &crowd.groups {
-                    into.add_to_group(&gang.name, &gang.members.list, &gang.remote);
+                for gang in &crowd.groups.list {
+                    into.add_group(&gang.name, &gang.members.list, &gang.remote);
                 }
             }
         }
@@ -273,26 +313,28 @@ impl Crowd {
 
     /// The group's members here; nobody yet, if it is new.
     fn gang(&mut self, name: &[u8]) -> &mut Gang {
-        let known = self.groups.iter().position(|gang| *gang.name == *name);
-        let at = known.unwrap_or(self.groups.len());
+        let groups = &mut self.groups;
+        let known = groups.find(name);
+        let at = known.unwrap_or(groups.list.len());
         if known.is_none() {
-            self.groups.push(Gang {
+            if at == 0 {
+                // Mostly it stays the only one.
+                groups.list.reserve_exact(1);
+            }
+            groups.insert(Gang {
                 name: name.into(),
                 members: Set::default(),
                 remote: Vec::new(),
             });
         }
-        &mut self.groups[at]
+        &mut groups.list[at]
     }
 
     fn remove(&mut self, queue: Option<&[u8]>, sub: SubRef) -> bool {
         let Some(name) = queue else {
-            return self.plain.remove(sub);
+            return self.plain.remove(&sub);
         };
-        let Some(at) = self.groups.iter().position(|gang| *gang.name == *name) else {
-            return false;
-        };
-        let Some(gang) = self.groups.get_mut(at) else {
+        let Some(gang) = self.groups.get_mut(name) else {
             return false;
         };
         let found = if sub.is_route() {
@@ -300,39 +342,76 @@ impl Crowd {
             gang.remote.retain(|&(known, _)| known != sub);
             gang.remote.len() < before
         } else {
-            gang.members.remove(sub)
+            gang.members.remove(&sub)
         };
         if gang.members.list.is_empty() && gang.remote.is_empty() {
-            self.groups.swap_remove(at);
+            self.groups.remove(name);
         }
         found
     }
 }
 
-impl Set {
-    fn insert(&mut self, sub: SubRef) {
-        if let Some(index) = &mut self.index {
-            index.add(sub, self.list.len(), &self.list);
+impl Item for SubRef {
+    type Key = SubRef;
+
+    fn key(&self) -> &SubRef {
+        self
+    }
+}
+
+impl Item for Gang {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        &self.name
+    }
+}
+
+impl<T> Default for Set<T> {
+    fn default() -> Self {
+        Set {
+            list: Vec::new(),
+            index: None,
         }
-        self.list.push(sub);
-        if self.index.is_none() && self.list.len() == INDEXED_MIN {
+    }
+}
+
+impl<T: Item> Set<T> {
+    fn insert(&mut self, item: T) {
+        self.list.push(item);
+        let len = self.list.len();
+        if let Some(index) = &mut self.index {
+            index.add(len - 1, &self.list);
+        } else if len == INDEXED_MIN {
             let mut index = Box::new(Index::default());
-            for (at, &sub) in self.list.iter().enumerate() {
-                index.add(sub, at, &self.list);
+            for at in 0..len {
+                index.add(at, &self.list);
             }
             self.index = Some(index);
         }
     }
 
-    fn remove(&mut self, sub: SubRef) -> bool {
-        let found = match &mut self.index {
-            Some(index) => index.take(sub, &self.list),
-            None => self.list.iter().position(|&other| other == sub),
+    fn find(&self, key: &T::Key) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.find(key, &self.list),
+            None => self.list.iter().position(|item| item.key() == key),
+        }
+    }
+
+    fn get(&self, key: &T::Key) -> Option<&T> {
+        self.find(key).and_then(|at| self.list.get(at))
+    }
+
+    fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
+        self.find(key).and_then(|at| self.list.get_mut(at))
+    }
+
+    fn remove(&mut self, key: &T::Key) -> bool {
+        let Some(at) = self.find(key) else {
+            return false;
         };
-        let Some(at) = found else { return false };
-        let last = self.list.len() - 1;
-        if let (Some(index), Some(&moved)) = (&mut self.index, self.list.get(last)) {
-            index.shift(moved, last, at);
+        if let Some(index) = &mut self.index {
+            index.remove(at, &self.list);
         }
         self.list.swap_remove(at);
         if self.list.len() < INDEXED_MIN / 2 {
@@ -343,30 +422,37 @@ impl Set {
 }
 
 impl Index {
-    fn add(&mut self, sub: SubRef, at: usize, list: &[SubRef]) {
+    fn add<T: Item>(&mut self, at: usize, list: &[T]) {
         let hasher = &self.hasher;
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         // An entry behind the list's end cannot be; if it were, any hash would do.
-        let rehash = |&at: &u32| list.get(at as usize).map_or(0, |sub| hasher.hash_one(sub));
-        self.positions
-            .insert_unique(hasher.hash_one(sub), at, rehash);
+        let hash = |&at: &u32| {
+            let item = list.get(at as usize);
+            item.map_or(0, |item| hasher.hash_one(item.key()))
+        };
+        self.positions.insert_unique(hash(&at), at, hash);
     }
 
-    /// Notes that what stood at `from` will stand at `to`.
-    fn shift(&mut self, sub: SubRef, from: usize, to: usize) {
-        let is_from = |&at: &u32| at as usize == from;
-        if let Some(position) = self.positions.find_mut(self.hasher.hash_one(sub), is_from) {
-            *position = u32::try_from(to).unwrap_or(u32::MAX);
+    fn find<T: Item>(&self, key: &T::Key, list: &[T]) -> Option<usize> {
+        let is_it = |&at: &u32| list.get(at as usize).is_some_and(|item| item.key() == key);
+        let at = self.positions.find(self.hasher.hash_one(key), is_it)?;
+        Some(*at as usize)
+    }
+
+    /// Notes that what stands at `at` goes, and that the last one comes in its place.
+    fn remove<T: Item>(&mut self, at: usize, list: &[T]) {
+        let (Some(gone), Some(last)) = (list.get(at), list.last()) else {
+            return;
+        };
+        let stands_at = |place: usize| move |&at: &u32| at as usize == place;
+        let hash = self.hasher.hash_one(gone.key());
+        if let Ok(entry) = self.positions.find_entry(hash, stands_at(at)) {
+            entry.remove();
         }
-    }
-
-    fn take(&mut self, sub: SubRef, list: &[SubRef]) -> Option<usize> {
-        let hash = self.hasher.hash_one(sub);
-        let entry = self
-            .positions
-            .find_entry(hash, |&at| list.get(at as usize) == Some(&sub))
-            .ok()?;
-        Some(entry.remove().0 as usize)
+        let hash = self.hasher.hash_one(last.key());
+        if let Some(position) = self.positions.find_mut(hash, stands_at(list.len() - 1)) {
+            *position = u32::try_from(at).unwrap_or(u32::MAX);
+        }
     }
 }
 
@@ -408,6 +494,49 @@ mod tests {
     }
 
     #[test]
+    fn of_many_groups_each_is_found_and_forgotten_by_its_name() {
+        let mut nodes = [Members::default(), Members::default()];
+        let name = |number: u32| format!("q{number}").into_bytes();
+        for number in 0..1000 {
+            nodes[0].insert(Some(&name(number)), sub(number));
+            nodes[0].insert(Some(&name(number)), sub(number + 1000));
+            nodes[1].insert(Some(&name(number * 2)), sub(number * 2 + 5000));
+        }
+        for number in (0..1000).filter(|number| number % 3 == 0) {
+            let queue = name(number);
+            for gone in [number, number + 1000] {
+                assert!(nodes[0].remove(Some(&queue), sub(gone)));
+                assert!(!nodes[0].remove(Some(&queue), sub(gone)));
+            }
+            assert_eq!(nodes[0].local_count(Some(&queue)), 0);
+        }
+        let mut found = Matches::default();
+        for round in 0..2 {
+            found.clear();
+            nodes.iter().for_each(|node| node.collect(&mut found));
+            found.settle();
+            assert!(
+                found
+                    .groups()
+                    .is_sorted_by(|one, next| one.name < next.name)
+            );
+            for number in 0..2000 {
+                let mut expected = Vec::new();
+                if number < 1000 && number % 3 != 0 {
+                    expected.extend([sub(number), sub(number + 1000)]);
+                }
+                if number % 2 == 0 {
+                    expected.push(sub(number + 5000));
+                }
+                let group = found.group(&name(number));
+                let mut members = group.map_or(Vec::new(), |(_, group)| group.members.clone());
+                members.sort_unstable();
+                assert_eq!(members, expected, "q{number}, round {round}");
+            }
+        }
+    }
+
+    #[test]
     fn a_group_is_one_group_over_several_nodes() {
         let (mut one, mut other) = (Members::default(), Members::default());
         one.insert(Some(b"q"), sub(1));
@@ -416,6 +545,7 @@ mod tests {
         let mut found = Matches::default();
         one.collect(&mut found);
         other.collect(&mut found);
+        found.settle();
         let names: Vec<_> = found
             .groups()
             .iter()
