@@ -3,6 +3,7 @@
 mod login;
 
 use std::fmt;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +55,7 @@ pub struct Client {
     pub headers: bool,
     /// Whether it wants to know of requests that nobody got.
     pub no_responders: bool,
-    /// The first PING after CONNECT was answered: from now on INFO may come at any time.
+    /// The first PING after CONNECT was answered: from now on INFO may come at any time, to those that take it.
     informed: bool,
     /// When to PING it.
     pub keepalive: Keepalive,
@@ -144,7 +145,7 @@ impl Client {
 
     /// Appends an INFO because something in it changed, if this client can take one at any time.
     pub fn notify(&self, context: &Context<'_>, ldm: bool, out: &mut Vec<u8>) {
-        if self.informed {
+        if self.informed && self.connect.protocol >= 1 {
             let notice = ClientInfo {
                 auth_required: context.auth.is_required(),
                 ldm,
@@ -254,10 +255,7 @@ impl Client {
                 Ok(Action::Nothing)
             }
             Frame::Ok => Ok(Action::Nothing),
-            Frame::Hmsg => {
-                self.accept(out);
-                Ok(Action::Nothing)
-            }
+            Frame::Hmsg => Ok(self.on_hmsg(context.now, guard, out)),
             Frame::Connect(json) => {
                 let result = self.on_connect(json, context);
                 result.inspect_err(|reason| reason.tell(out))
@@ -331,11 +329,26 @@ impl Client {
         is_reserved_subject(subject, is_system)
     }
 
+    /// HMSG is for other servers to send; of a client it is a message to no subject, whoever may publish to that.
+    #[cold]
+    fn on_hmsg<'a>(
+        &mut self,
+        now: Instant,
+        guard: Option<&mut Guard>,
+        out: &mut Vec<u8>,
+    ) -> Action<'a> {
+        self.keepalive.busy();
+        if guard.is_some_and(|guard| !guard.may_publish(b"", now)) {
+            return Action::Refuse(Violation::Publish { subject: b"" });
+        }
+        self.accept(out);
+        Action::Nothing
+    }
+
     fn on_ping(&mut self, context: &Context<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PONG\r\n");
-        let takes_info = self.connected && self.connect.protocol >= 1;
-        if takes_info && !self.informed {
-            self.informed = true;
+        let is_first = self.connected && !mem::replace(&mut self.informed, self.connected);
+        if is_first && self.connect.protocol >= 1 {
             let identity = self.identity.as_ref();
             let info = ClientInfo {
                 auth_required: context.auth.is_required(),
@@ -438,20 +451,28 @@ fn is_special(subject: &[u8]) -> bool {
 
 /// Subjects that servers use among themselves.
 fn is_reserved_subject(subject: &[u8], is_system: bool) -> bool {
-    let begins = |prefix: &[u8]| subject.starts_with(prefix);
-    begins(b"$GR.") || begins(b"_GR_.") || (begins(b"$NRG.") && !is_system)
+    is_between_clusters(subject) || (subject.starts_with(b"$NRG.") && !is_system)
 }
 
 /// Reply subjects that servers use among themselves, or that acknowledge what was stored.
 #[inline]
 fn is_reserved_reply(reply: &[u8]) -> bool {
     matches!(reply, [b'$' | b'_', ..])
-        && ([&b"_GR_."[..], b"_R_."]
-            .iter()
-            .any(|prefix| reply.starts_with(prefix))
-            || reply
-                .strip_prefix(b"$JS.ACK.")
-                .is_some_and(|rest| !rest.is_empty()))
+        && (reply.starts_with(b"_R_.")
+            || is_between_clusters(reply)
+            || goes_on_from(b"$JS.ACK.", reply))
+}
+
+/// Subjects that answers from one cluster to another have.
+#[inline]
+fn is_between_clusters(subject: &[u8]) -> bool {
+    goes_on_from(b"_GR_.", subject) || goes_on_from(b"$GR.", subject)
+}
+
+/// Whether a subject begins like this, with more behind it.
+#[inline]
+fn goes_on_from(prefix: &[u8], subject: &[u8]) -> bool {
+    subject.len() > prefix.len() && subject.starts_with(prefix)
 }
 
 #[cfg(test)]

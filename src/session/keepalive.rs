@@ -27,6 +27,8 @@ pub struct Keepalive {
     unanswered: u32,
     /// The peer has sent an operation since the last beat.
     busy: bool,
+    /// CONNECT came, and the time to the next beat has not been asked for since.
+    connect: bool,
     /// The next PING is the first one after CONNECT.
     first: bool,
     /// A PING was answered since that was last asked.
@@ -35,8 +37,20 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
+    /// The peer sent CONNECT: the time to the next beat is another one.
+    pub fn on_connect(&mut self) {
+        self.connect = true;
+    }
+
+    /// Whether CONNECT came that [`Keepalive::connected`] has not been asked about.
+    #[must_use]
+    pub fn has_connect(&self) -> bool {
+        self.connect
+    }
+
     /// The peer sent CONNECT: gives the time to the next beat. `fifths` is random, in `0.0..1.0`.
     pub fn connected(&mut self, interval: Duration, random: f64) -> Duration {
+        self.connect = false;
         self.first = true;
         interval
             .min(FIRST_PING)

@@ -188,6 +188,8 @@ impl Worker {
         if !was_connected && connection.peer.is_connected() {
             connection.facts.answered(now);
             self.on_connected(conn);
+        } else if connection.peer.keepalive().has_connect() {
+            self.beat_early(conn);
         }
         let connection = self.connections.get(conn as usize);
         if !was_known && connection.is_some_and(|it| it.peer.is_known()) {
@@ -235,6 +237,11 @@ impl Worker {
 
     pub(super) fn on_connected(&mut self, conn: u32) {
         self.report_mapping(conn);
+        self.beat_early(conn);
+    }
+
+    /// The next PING comes soon: a peer has connected, perhaps anew.
+    fn beat_early(&mut self, conn: u32) {
         let random = self.rng.below(1000) as f64 / 1000.0;
         let interval = self.settings.options.ping_interval;
         let Some(connection) = self.connections.get_mut(conn as usize) else {

@@ -205,6 +205,7 @@ impl Client {
         context: &Context<'_>,
     ) -> Result<Action<'a>, CloseReason> {
         self.connected = true;
+        self.keepalive.on_connect();
         let connect = &mut self.connect;
         connect
             .merge(json)
