@@ -1,13 +1,12 @@
 //! The JSON of `CONNECT`.
 //!
-//! Read the way the reference server reads it: keys match without regard to case, the last of several wins, `null`
-//! leaves a value as it is, unknown keys are skipped, a wrong type is an error. Read again, the object merges over what
-//! the first one said.
+//! [Read](super::json) the way the reference server reads it. Read again, the object merges over what the first one said.
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::MapAccess;
+
+use super::json::{self, Object, check, merge};
 
 /// What a client says of itself and wants. The defaults are those of a connection that never sends CONNECT.
 #[derive(Clone, PartialEq, Eq)]
@@ -113,72 +112,40 @@ impl Connect {
     ///
     /// The reason why the text is not such an object; what was taken over until then stays.
     pub fn merge(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
-        if json == b"null" {
-            return Ok(());
+        json::read(json, self)
+    }
+}
+
+impl Object for Connect {
+    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "verbose" => merge(map, &mut self.verbose),
+            "pedantic" => merge(map, &mut self.pedantic),
+            "echo" => merge(map, &mut self.echo),
+            "headers" => merge(map, &mut self.headers),
+            "no_responders" => merge(map, &mut self.no_responders),
+            "protocol" => merge(map, &mut self.protocol),
+            "user" => merge_text(map, &mut self.credentials_mut().user),
+            "pass" => merge_text(map, &mut self.credentials_mut().pass),
+            "auth_token" => merge_text(map, &mut self.credentials_mut().auth_token),
+            "nkey" => merge_text(map, &mut self.credentials_mut().nkey),
+            "sig" => merge_text(map, &mut self.credentials_mut().sig),
+            "jwt" => merge_text(map, &mut self.credentials_mut().jwt),
+            "name" => merge_text(map, &mut self.name),
+            "lang" => merge_text(map, &mut self.lang),
+            "version" => merge_text(map, &mut self.version),
+            "account" => merge_text(map, &mut self.credentials_mut().account),
+            "new_account" => merge(map, &mut self.credentials_mut().new_account),
+            // Of no effect for clients, but their types are checked.
+            "tls_required" => check::<bool, _>(map),
+            "remote_account" | "proxy_sig" => check::<String, _>(map),
+            "import" | "export" => json::check_rules(map),
+            _ => json::skip(map),
         }
-        // Bytes that are not UTF-8 are tolerated inside strings, as the reference server does.
-        let text = String::from_utf8_lossy(json);
-        let mut deserializer = serde_json::Deserializer::from_str(&text);
-        deserializer.deserialize_map(Merge(self))?;
-        deserializer.end()
     }
 }
 
-struct Merge<'c>(&'c mut Connect);
-
-impl<'de> Visitor<'de> for Merge<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Merge(to) = self;
-        while let Some(mut key) = map.next_key::<String>()? {
-            key.make_ascii_lowercase();
-            match key.as_str() {
-                "verbose" => merge(&mut map, &mut to.verbose)?,
-                "pedantic" => merge(&mut map, &mut to.pedantic)?,
-                "echo" => merge(&mut map, &mut to.echo)?,
-                "headers" => merge(&mut map, &mut to.headers)?,
-                "no_responders" => merge(&mut map, &mut to.no_responders)?,
-                "protocol" => merge(&mut map, &mut to.protocol)?,
-                "user" => merge_text(&mut map, &mut to.credentials_mut().user)?,
-                "pass" => merge_text(&mut map, &mut to.credentials_mut().pass)?,
-                "auth_token" => merge_text(&mut map, &mut to.credentials_mut().auth_token)?,
-                "nkey" => merge_text(&mut map, &mut to.credentials_mut().nkey)?,
-                "sig" => merge_text(&mut map, &mut to.credentials_mut().sig)?,
-                "jwt" => merge_text(&mut map, &mut to.credentials_mut().jwt)?,
-                "name" => merge_text(&mut map, &mut to.name)?,
-                "lang" => merge_text(&mut map, &mut to.lang)?,
-                "version" => merge_text(&mut map, &mut to.version)?,
-                "account" => merge_text(&mut map, &mut to.credentials_mut().account)?,
-                "new_account" => merge(&mut map, &mut to.credentials_mut().new_account)?,
-                // Of no effect for clients, but their types are checked.
-                "tls_required" => check::<bool, _>(&mut map)?,
-                "remote_account" | "proxy_sig" => check::<String, _>(&mut map)?,
-                "import" | "export" => {
-                    check::<serde_json::Map<String, serde_json::Value>, _>(&mut map)?
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn merge<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    map: &mut A,
-    to: &mut T,
-) -> Result<(), A::Error> {
-    if let Some(value) = map.next_value::<Option<T>>()? {
-        *to = value;
-    }
-    Ok(())
-}
-
-/// The same for a text, where an empty one is none.
+/// As [`merge`], for a text, where an empty one is none.
 fn merge_text<'de, A: MapAccess<'de>>(
     map: &mut A,
     to: &mut Option<Box<str>>,
@@ -187,10 +154,6 @@ fn merge_text<'de, A: MapAccess<'de>>(
         *to = (!text.is_empty()).then(|| text.into_boxed_str());
     }
     Ok(())
-}
-
-fn check<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<Option<T>>().map(drop)
 }
 
 #[cfg(test)]
@@ -247,11 +210,26 @@ mod tests {
             r#"{"verbose":"false"}"#,
             r#"{"protocol":1.0}"#,
             r#"{"import":1}"#,
+            r#"{"import":{"allow":1}}"#,
+            r#"{"export":{"DENY":["a",1]}}"#,
             "{\"name\":\"\u{1}\"}",
         ] {
             assert!(merged(&[bad]).is_none(), "{bad}");
         }
         assert!(Connect::default().merge(b"{\"name\":\"\xff\"}").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_looked_at_can_be_anything() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        for lax in [
+            "null \t",
+            r#"{"name":"\ud800","zzz":1e999}"#,
+            r#"{"import":{"allow":["a",null],"deny":null,"x":1e999},"export":null}"#,
+            &format!(r#"{{"zzz":{deep},"import":{{"zzz":{deep}}}}}"#),
+        ] {
+            assert!(merged(&[lax]).is_some(), "{lax}");
+        }
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use serde::de::MapAccess;
+
+use super::json::{self, check};
+
 /// The version of the reference server whose protocol this is: clients parse it to learn what they may use.
 pub const PROTOCOL_VERSION: &str = "2.15.1";
 /// The level of the JetStream interface that clients test for, sent with or without it.
@@ -126,6 +130,35 @@ impl Object<'_> {
     pub(super) fn flag(&mut self, key: &str, value: bool) {
         if value {
             self.raw(key, true);
+        }
+    }
+}
+
+/// Reads what clients are told, should one of them say it.
+///
+/// # Errors
+///
+/// If it is no object, or what is known by its key has another type.
+pub fn check_info(json: &[u8]) -> Result<(), serde_json::Error> {
+    json::read(json, &mut Told)
+}
+
+/// An INFO of which nothing is kept.
+struct Told;
+
+impl json::Object for Told {
+    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "server_id" | "server_name" | "version" | "git_commit" | "go" | "host" | "ip"
+            | "client_ip" | "nonce" | "cluster" | "domain" | "remote_account" | "xkey" => {
+                check::<String, _>(map)
+            }
+            "headers" | "auth_required" | "tls_required" | "tls_verify" | "tls_available"
+            | "jetstream" | "ldm" | "connect_info" | "acc_is_sys" => check::<bool, _>(map),
+            "proto" | "port" | "max_payload" | "client_id" | "api_lvl" => check::<i64, _>(map),
+            "connect_urls" | "ws_connect_urls" => json::check_texts(map),
+            "import" | "export" => json::check_rules(map),
+            _ => json::skip(map),
         }
     }
 }

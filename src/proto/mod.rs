@@ -8,5 +8,6 @@ pub mod error;
 pub mod frame;
 pub mod headers;
 pub mod info;
+mod json;
 pub mod parser;
 pub mod route;

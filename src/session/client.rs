@@ -22,7 +22,7 @@ use crate::proto::connect::Connect;
 use crate::proto::encode::error_line;
 use crate::proto::error::{json_fault, shown_text, text};
 use crate::proto::frame::{Frame, Publish};
-use crate::proto::info::{ClientInfo, ServerInfo};
+use crate::proto::info::{ClientInfo, ServerInfo, check_info};
 use crate::proto::parser;
 use crate::subject;
 
@@ -405,11 +405,6 @@ impl fmt::Display for Client {
         let account = &identity.account_name;
         write!(f, " - {}", shown(&format!("{account}/{who}")))
     }
-}
-
-/// INFO of a client has no effect, but must be an object.
-fn check_info(json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json).map(drop)
 }
 
 fn check_subscribe<'a>(

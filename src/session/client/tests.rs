@@ -120,14 +120,25 @@ fn reserved_names_are_known_by_their_exact_prefix() {
 
 #[test]
 fn nothing_but_an_object_is_an_info() {
-    assert_eq!(
-        answers(&[Frame::Info(b"{}"), Frame::Ok, Frame::Pong]),
-        (String::new(), None)
-    );
-    assert_eq!(
-        answers(&[Frame::Info(b"[]")]).1,
-        Some(CloseReason::ProtocolViolation)
-    );
+    for good in [
+        "{}",
+        "null",
+        r#"{"port":1,"zzz":1e999}"#,
+        r#"{"x":"\ud800"}"#,
+    ] {
+        assert_eq!(
+            answers(&[Frame::Info(good.as_bytes()), Frame::Ok, Frame::Pong]),
+            (String::new(), None),
+            "{good}"
+        );
+    }
+    for bad in ["[]", "{} x", r#"{"port":"x"}"#, r#"{"nonce":1}"#] {
+        assert_eq!(
+            answers(&[Frame::Info(bad.as_bytes())]).1,
+            Some(CloseReason::ProtocolViolation),
+            "{bad}"
+        );
+    }
     assert_eq!(
         answers(&[Frame::Err(b"'x'")]).1,
         Some(CloseReason::ParseError)
