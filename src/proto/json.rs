@@ -1,6 +1,6 @@
 //! JSON as the reference server reads it, which is laxer than the format.
 //!
-//! Keys match without regard to case (of ASCII letters), the last of several wins, `null` leaves a value as it is, unknown keys are skipped
+//! Keys match without regard to case, the last of several wins, `null` leaves a value as it is, unknown keys are skipped
 //! whatever they hold, and a wrong type is an error. Bytes that are not UTF-8, and escapes of half a character, are
 //! tolerated inside strings.
 

@@ -74,6 +74,15 @@ enum Verb {
     Hmsg,
 }
 
+impl Verb {
+    /// Bytes at the start of its arguments that do not end the line, whatever they are: the reference server does not look
+    /// at the first one. A message would take an LF there along into its subject, which then looks like the end of a
+    /// line to its receivers.
+    fn unseen(self) -> usize {
+        usize::from(!matches!(self, Verb::Pub | Verb::Hpub))
+    }
+}
+
 /// The verbs by name, the most frequent ones first, and whether a blank must follow.
 const VERBS: [(&[u8], Verb, bool); 11] = [
     (b"PUB", Verb::Pub, true),
@@ -167,6 +176,7 @@ impl Parser {
                     self.state = State::Line(verb, 0);
                 }
                 &State::Line(verb, scanned) => {
+                    let scanned = scanned.max(verb.unseen());
                     let Some(end) = line_end(rest, scanned, limits.max_control_line)? else {
                         self.state = State::Line(verb, rest.len());
                         return Ok(more(at));
@@ -375,6 +385,11 @@ pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
+/// Parts arguments of operations other than messages.
+fn is_gap(byte: u8) -> bool {
+    is_blank(byte) || byte == b'\r' || byte == b'\n'
+}
+
 /// The verb at the front, and its length with the blank that some need behind them; `None` if it is cut off.
 fn recognise(buf: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
     for (name, verb, blank) in VERBS {
@@ -426,21 +441,24 @@ pub(super) fn line_end(
 }
 
 /// Up to `N` arguments as offset and length, how many there are in all, and whether single spaces part them.
-fn arguments<const N: usize>(line: &[u8]) -> ([(usize, usize); N], usize, bool) {
+fn arguments<const N: usize>(
+    line: &[u8],
+    is_gap: impl Fn(u8) -> bool,
+) -> ([(usize, usize); N], usize, bool) {
     let mut found = [(0, 0); N];
     let (mut count, mut canonical, mut at) = (0, true, 0);
     while at < line.len() {
         let rest = line.get(at..).unwrap_or_default();
         let len = rest
             .iter()
-            .position(|&byte| is_blank(byte))
+            .position(|&byte| is_gap(byte))
             .unwrap_or(rest.len());
         if let Some(slot) = found.get_mut(count) {
             *slot = (at, len);
         }
         count += 1;
         let gap = rest.get(len..).unwrap_or_default();
-        let blanks = gap.iter().take_while(|&&byte| is_blank(byte)).count();
+        let blanks = gap.iter().take_while(|&&byte| is_gap(byte)).count();
         at += len + blanks;
         // One space, and something behind it; or nothing at all.
         canonical &= blanks == usize::from(at < line.len()) && gap.first() != Some(&b'\t');
@@ -471,7 +489,7 @@ fn message_head(verb: Verb, line: &[u8], limits: &Limits) -> Result<Head, ParseE
     }
     let bad = |what| ParseError::Arguments(what, line.to_vec());
     let sizes = if with_headers { 2 } else { 1 };
-    let (fields, count, mut canonical) = arguments::<4>(line);
+    let (fields, count, mut canonical) = arguments::<4>(line, is_blank);
     let (subject, reply, first, last) = match (count - sizes.min(count), fields) {
         (1, [subject, first, second, _]) => (
             subject,
@@ -560,29 +578,31 @@ fn message<'a>(buf: &'a [u8], head: &Head) -> Result<Option<Publish<'a>>, ParseE
 /// The frames that are one line.
 fn line_frame(verb: Verb, line: &[u8]) -> Result<Frame<'_>, ParseError> {
     let bad = |what| Err(ParseError::Arguments(what, line.to_vec()));
+    let start = line.iter().take_while(|&&byte| is_gap(byte)).count();
+    let fields = line.get(start..).unwrap_or_default();
     match verb {
-        Verb::Sub => match arguments::<3>(line) {
+        Verb::Sub => match arguments::<3>(fields, is_gap) {
             ([subject, sid, _], 2, _) => Ok(Frame::Subscribe {
-                subject: slice(line, subject),
+                subject: slice(fields, subject),
                 queue: None,
-                sid: slice(line, sid),
+                sid: slice(fields, sid),
             }),
             ([subject, queue, sid], 3, _) => Ok(Frame::Subscribe {
-                subject: slice(line, subject),
-                queue: Some(slice(line, queue)),
-                sid: slice(line, sid),
+                subject: slice(fields, subject),
+                queue: Some(slice(fields, queue)),
+                sid: slice(fields, sid),
             }),
             _ => bad("processSub Parse Error"),
         },
-        Verb::Unsub => match arguments::<2>(line) {
+        Verb::Unsub => match arguments::<2>(fields, is_gap) {
             ([sid, _], 1, _) => Ok(Frame::Unsubscribe {
-                sid: slice(line, sid),
+                sid: slice(fields, sid),
                 max: 0,
             }),
             ([sid, max], 2, _) => {
-                let max = size(slice(line, max)).unwrap_or(0);
+                let max = size(slice(fields, max)).unwrap_or(0);
                 Ok(Frame::Unsubscribe {
-                    sid: slice(line, sid),
+                    sid: slice(fields, sid),
                     max,
                 })
             }
