@@ -607,6 +607,28 @@ fn it_survives_running_out_of_descriptors(program: &Path) {
 }
 
 #[test]
+fn peers_that_do_not_close_what_was_closed_take_no_descriptors_from_others() {
+    const LIMIT: u32 = 64;
+    const CONNECTIONS: usize = 200;
+    let start = Start::new(&midge())
+        .conf("max_connections: 4")
+        .descriptors(LIMIT);
+    let mut server = start.run().expect("it starts");
+    let open = |_| {
+        let mut connection = server.connect();
+        connection.expect_info();
+        connection.send(b"FOO\r\n");
+        // That it is unknown, or that there are too many.
+        connection.expect_line();
+        connection
+    };
+    let crowd: Vec<_> = (0..CONNECTIONS).map(open).collect();
+    drop(crowd);
+    let log = server.process().log();
+    assert!(!log.contains("Cannot accept"), "{log}");
+}
+
+#[test]
 fn memory_comes_back_when_ten_thousand_connections_have_left() {
     const CONNECTIONS: usize = 10_000;
     if let Err(why) = support::raise_descriptor_limit(CONNECTIONS) {

@@ -436,9 +436,14 @@ impl Acceptor {
         }
     }
 
+    /// Connections that there are descriptors for.
+    fn connections_possible(&self) -> usize {
+        self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1)
+    }
+
     /// Works out how many connections there may be.
     fn limit_connections(&mut self) {
-        let possible = self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        let possible = self.connections_possible();
         self.connections_max = possible;
         if let Some(wanted) = self.settings.options.max_connections {
             self.connections_max = wanted.min(possible);
@@ -501,7 +506,9 @@ impl Acceptor {
         self.last_id += 1;
         self.monitor.count_accepted();
         let session = Box::new(Client::new(self.last_id, addr));
-        let admitted = if all >= self.connections_max {
+        let parting = self.shared.parting.load(Ordering::Relaxed);
+        let is_full = all >= self.connections_max || all + parting >= self.connections_possible();
+        let admitted = if is_full {
             error!(self.shared.log, "{session} - maximum connections exceeded");
             Err(CloseReason::Connections)
         } else if self.is_short_of_memory() {

@@ -190,6 +190,7 @@ impl Server {
             crowd_changed: AtomicBool::new(false),
             verifier: Verifier::default(),
             polling: Places::on(cores()),
+            parting: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
         });
         let mut files = Files::default();

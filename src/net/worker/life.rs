@@ -317,10 +317,18 @@ impl Worker {
         };
         // Before the peer can see the end: it may connect again at once.
         connection.place = None;
-        if !has_last_words(reason) || connection.hung_up || outlet.transport.finish().is_err() {
+        if !has_last_words(reason) || connection.hung_up {
             return self.remove(conn);
         }
-        if !mem::replace(&mut connection.parting, true) {
+        let is_first = !mem::replace(&mut connection.parting, true);
+        if is_first && connection.peer.as_client().is_some() {
+            self.shared.parting.fetch_add(1, Ordering::Relaxed);
+            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+        }
+        if outlet.transport.finish().is_err() {
+            return self.remove(conn);
+        }
+        if is_first {
             let (at, serial) = (self.outlets.now + limits::PARTING, connection.serial);
             self.timers.set(Deadline {
                 at,
@@ -356,8 +364,13 @@ impl Worker {
         if let Some(gone) = &mut gone {
             drop(gone.take_kept(&mut self.inbound));
         }
-        if gone.is_some_and(|gone| gone.peer.as_client().is_some()) {
-            self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+        if let Some(gone) = gone.filter(|gone| gone.peer.as_client().is_some()) {
+            let count = if gone.parting {
+                &self.shared.parting
+            } else {
+                &self.shared.connections[usize::from(self.index)]
+            };
+            count.fetch_sub(1, Ordering::Relaxed);
         }
         self.outlets.remove(conn);
         if self.connections.is_empty() {

@@ -111,8 +111,10 @@ impl Worker {
                 .filter(|c| c.serial == deadline.serial);
             match (live, deadline.purpose) {
                 (None, _) => {}
-                (Some(connection), Purpose::Ping) if connection.beat_at == deadline.at => {
-                    self.beat(deadline.conn)
+                (Some(connection), Purpose::Ping)
+                    if connection.beat_at == deadline.at && connection.closing.is_none() =>
+                {
+                    self.beat(deadline.conn);
                 }
                 (Some(connection), Purpose::Unstall) if connection.stalled == Some(deadline.at) => {
                     self.unstall(deadline.conn, deadline.serial);
