@@ -412,6 +412,8 @@ fn user_info(connection: &mut Connection) -> Value {
             .as_str()
             .is_some_and(|id| id.starts_with('N'))
     );
+    let time = answer["server"]["time"].as_str().unwrap_or_default();
+    assert!(time.starts_with("20") && time.ends_with('Z'), "{answer}");
     answer["data"].take()
 }
 

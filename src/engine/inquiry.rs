@@ -83,6 +83,7 @@ impl Engine {
                 "jetstream": false,
                 "flags": 0,
                 "seq": self.inquiries,
+                "time": sink.date(),
             },
             "data": user_info(peer),
         });

@@ -128,6 +128,11 @@ pub trait Sink {
     /// Takes a request to the server, if there is anybody to answer it.
     fn on_request(&mut self, _request: SystemRequest) {}
 
+    /// The date and time, as RFC 3339 has them.
+    fn date(&self) -> String {
+        String::new()
+    }
+
     /// Hears of a message of the server's own, if it wants to trace them.
     fn on_own(&mut self, _message: &Message<'_>) {}
 

@@ -24,6 +24,7 @@ use super::busy_poll::{Recipient, Recipients};
 use super::cluster::Happening;
 use super::fan_out::Notes;
 use super::mailbox::{Batch, Command, Origin, Settings};
+use super::monitor::unix_time;
 use super::outlet::{Outlet, Pool};
 use super::shared::Shared;
 use super::trace;
@@ -33,6 +34,7 @@ use crate::engine::{Delivery, Letter, Sink};
 use crate::heap;
 use crate::limits;
 use crate::log::{error, info};
+use crate::monitor::Calendar;
 use crate::monitor::system::SystemRequest;
 use crate::proto::encode::{Message, Spread};
 use crate::proto::error::ParseError;
@@ -603,6 +605,11 @@ impl Sink for Outlets {
         } else {
             Delivery::Taken
         }
+    }
+
+    fn date(&self) -> String {
+        let now = self.shared.moment(self.now);
+        Calendar::new(now, unix_time()).rfc3339(now)
     }
 
     fn give_back(&mut self, letter: &Letter<'_>) {

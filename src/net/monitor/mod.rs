@@ -420,7 +420,7 @@ impl Monitor {
 }
 
 /// Wall time, which may jump.
-fn unix_time() -> Duration {
+pub(super) fn unix_time() -> Duration {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()

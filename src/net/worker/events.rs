@@ -1,12 +1,11 @@
 //! What the system account is told of this worker's clients.
 
-use std::time::SystemTime;
-
 use super::Worker;
 use crate::id;
 use crate::monitor::snapshot::ConnectionSnapshot;
 use crate::monitor::{Calendar, Event, Site};
 use crate::net::mailbox::Origin;
+use crate::net::monitor::unix_time;
 use crate::session::CloseReason;
 
 impl Worker {
@@ -100,12 +99,11 @@ impl Worker {
             return;
         };
         let now = self.moment();
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let loaded = self.shared.moment(self.settings.loaded);
         let site = Site {
             options: &self.settings.options,
             info: &self.info,
-            calendar: Calendar::new(now, unix.unwrap_or_default()),
+            calendar: Calendar::new(now, unix_time()),
             now,
             started: loaded,
             configured: loaded,
