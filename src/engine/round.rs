@@ -332,11 +332,14 @@ impl<'r, S: Sink> Round<'r, S> {
             if self.one_of_those(group, is_here, rng) {
                 continue;
             }
-            let mut route = choose(group, |it| is_here(it) && lacks_it(&it), rng);
-            if route.is_none() && !self.one_of_those(group, is_new, rng) {
-                route = choose(group, |it| is_new(it) && lacks_it(&it), rng);
+            let link = choose(group, |it| is_here(it) && lacks_it(&it), rng);
+            if link.is_some_and(|link| self.over(link, &group.name))
+                || self.one_of_those(group, is_new, rng)
+            {
+                continue;
             }
-            picks.chosen.extend(route.map(|route| (route, at)));
+            let link = choose(group, |it| is_new(it) && lacks_it(&it), rng);
+            picks.chosen.extend(link.map(|link| (link, at)));
         }
         if !picks.chosen.is_empty() {
             self.over_all(&[], matches, picks);
