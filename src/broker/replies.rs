@@ -147,6 +147,12 @@ impl Replies {
         Some(way.clone())
     }
 
+    /// The way back of this name, if it is open.
+    #[must_use]
+    pub fn find(&self, subject: &[u8]) -> Option<&WayBack> {
+        self.open.get(&self.id(subject)?)
+    }
+
     /// Closes a way that leads from nobody.
     pub fn close(&mut self, subject: &[u8]) {
         if let Some(id) = self.id(subject) {

@@ -63,7 +63,19 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Delivery {
-        let delivery = self.publish(peer, publish, context, sink);
+        let delivery = self.publish_late(peer, publish, context, sink);
+        self.answer_inquiry(peer, publish, context, sink);
+        delivery
+    }
+
+    /// Answers a request for the server.
+    pub(super) fn answer_inquiry(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) {
         if publish.subject != USER_INFO {
             let is_system = peer.session.identity().is_some_and(|it| it.is_system);
             let server_id = &context.info.server_id;
@@ -71,7 +83,7 @@ impl Engine {
             if !is_system {
                 self.ask_elsewhere(peer, publish, context.now, sink);
             }
-            return delivery;
+            return;
         }
         self.inquiries += 1;
         let mut answer = json!({
@@ -93,7 +105,6 @@ impl Engine {
         let reply = publish.reply;
         let (answer, now) = (answer.to_string(), context.now);
         self.announce(peer.account, (reply, b""), &answer, now, sink);
-        delivery
     }
 
     /// Has the other servers answer what an account may ask about itself; their answers come back like those of a

@@ -13,6 +13,8 @@ pub(super) struct Link {
     pub(super) conn: u32,
     /// Whether the other server takes headers.
     pub(super) headers: bool,
+    /// Whether it traces messages.
+    pub(super) traces: bool,
     /// Whose interest it carries.
     pub(super) carries: Carries,
     serial: u32,
@@ -82,7 +84,7 @@ impl Links {
         &mut self,
         worker: u16,
         conn: u32,
-        headers: bool,
+        (headers, traces): (bool, bool),
         carries: Carries,
     ) -> SubRef {
         let serial = self.next_serial;
@@ -90,6 +92,7 @@ impl Links {
         let slot = self.slots.insert(Link {
             conn,
             headers,
+            traces,
             carries,
             serial,
         });

@@ -15,6 +15,7 @@ mod round;
 mod route;
 mod service;
 mod sharing;
+mod tracing;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,6 +42,7 @@ use interest::News;
 use links::Links;
 pub use peer::{ClientPeer, Peer, RoutePeer};
 use round::Picks;
+pub use tracing::SharedTrace;
 
 /// What became of a message for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,11 @@ pub trait Sink {
     /// The date and time, as RFC 3339 has them.
     fn date(&self) -> String {
         String::new()
+    }
+
+    /// Takes a trace in the making: this worker, or another one, has to say who of its own is in it.
+    fn trace(&mut self, trace: &SharedTrace, worker: u16) {
+        let _ = (trace, worker);
     }
 
     /// Hears of a message of the server's own, if it wants to trace them.
@@ -226,6 +233,8 @@ pub struct Engine {
     rng: Rng,
     /// Inquiries that were answered.
     inquiries: u64,
+    /// What traces took that were passed on since a publisher paused for it, in bytes.
+    traced: usize,
     /// What a session answers to one frame.
     answers: Vec<u8>,
     /// A message that has to be written anew.
@@ -260,6 +269,7 @@ impl Engine {
             guards: HashMap::default(),
             rng: Rng::seeded(seed),
             inquiries: 0,
+            traced: 0,
             answers: Vec::new(),
             scratch: Vec::new(),
             ended: Vec::new(),
@@ -333,14 +343,27 @@ impl Engine {
                 break End::Starved;
             };
             sink.on_frame(&peer.session, frame);
-            let (remapped, mut frame, mut guard) = (&mut None, frame, None);
+            let (remapped, came, mut frame) = (&mut None, frame, frame);
             if peer.guarded | peer.maybe_mapped {
                 mapped.clear();
                 if let Some(publish) = self.remap(peer, frame, &mut mapped) {
                     frame = remapped.insert(Frame::Publish(publish));
                 }
-                guard = self.guards.get_mut(&peer.conn);
             }
+            if let Some(publish) = tracing::asking(frame) {
+                if let Some(delivery) = self.feed_traced(peer, publish, came, context, sink) {
+                    received.add(weight(publish));
+                    if delivery == Delivery::Filling {
+                        break End::Pause;
+                    }
+                    continue;
+                }
+            }
+            let guard = if peer.guarded {
+                self.guards.get_mut(&peer.conn)
+            } else {
+                None
+            };
             let answers = &mut self.answers;
             let action = peer.session.on_frame(frame, context, guard, answers);
             self.answer(peer, sink);

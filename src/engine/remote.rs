@@ -76,12 +76,15 @@ impl Engine {
         self.answer_to(peer.conn, sink);
         let session = &peer.session;
         let carries = Carries::of(session, &facts);
-        let headers = session.remote().is_some_and(|it| it.headers);
+        let takes = session.remote().map(|it| (it.headers, it.traces()));
         // First among those that hear of changes, then told how things stand: nothing is missed between the two.
         self.broker.routes.add(self.worker);
-        let link = self
-            .links
-            .insert(self.worker, peer.conn, headers, carries.clone());
+        let link = self.links.insert(
+            self.worker,
+            peer.conn,
+            takes.unwrap_or_default(),
+            carries.clone(),
+        );
         peer.link = Some(link);
         self.tell_everything(peer.conn, &carries, sink);
     }

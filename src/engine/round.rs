@@ -10,7 +10,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::links::Links;
-use super::{Delivery, Letter, Sink, To};
+use super::{Delivery, Letter, Sink, To, tracing};
 use crate::broker::{Broker, Denials, Replies, SERVICES, Subscriptions};
 use crate::limits;
 use crate::proto::encode::{Message, Parts, Spread};
@@ -175,7 +175,7 @@ impl<'r, S: Sink> Round<'r, S> {
 
     /// The same, of those members that are meant alone.
     #[inline(always)]
-    fn one_of_those(
+    pub(super) fn one_of_those(
         &mut self,
         group: &Group,
         is_meant: impl Fn(SubRef) -> bool,
@@ -296,6 +296,9 @@ impl<'r, S: Sink> Round<'r, S> {
             return false;
         };
         if self.reach.export.denies(self.message.subject()) {
+            return false;
+        }
+        if !link.traces && tracing::is_probe(self.message) {
             return false;
         }
         let shown = link.carries.shown(&account.name);
@@ -444,7 +447,7 @@ pub(super) fn bit(worker: u16) -> u64 {
 }
 
 /// Members of a group on other servers, those that are meant alone.
-fn weight_of(group: &Group, is_meant: impl Fn(SubRef) -> bool) -> usize {
+pub(super) fn weight_of(group: &Group, is_meant: impl Fn(SubRef) -> bool) -> usize {
     let others = group.remote.iter().filter(|&&(route, _)| is_meant(route));
     others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::remote::account_of;
 use super::round::{Choice, Outcome, Reach, Round, Terms, bit, choose, renamed};
 use super::service::Crossing;
+use super::tracing::is_probe;
 use super::{ClientPeer, Delivery, Engine, Letter, RoutePeer, Sink, To, inquiry};
 use crate::broker::Broker;
 use crate::limits;
@@ -13,6 +14,7 @@ use crate::monitor::Connections;
 use crate::proto::encode::{Message, Parts, no_responders};
 use crate::proto::frame::Publish;
 use crate::proto::route::RouteMessage;
+use crate::proto::tracing::may_ask;
 use crate::session::Context;
 use crate::subject::renaming::Renaming;
 use crate::sublist::{Cache, Found, Matches, SubRef};
@@ -55,6 +57,19 @@ impl Engine {
             return Delivery::Taken;
         }
         self.hand_out(peer, publish, found, context, sink)
+    }
+
+    /// The same off the beaten track.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn publish_late(
+        &mut self,
+        peer: &ClientPeer,
+        publish: &Publish<'_>,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) -> Delivery {
+        self.publish(peer, publish, context, sink)
     }
 
     /// Hands a client's message to those that it was found to match.
@@ -121,15 +136,7 @@ impl Engine {
     ) -> Outcome {
         let mut scratch = Vec::new();
         let message = Message::from_publish(publish, &mut scratch);
-        let echo = peer.session.echo;
-        let origin = Origin {
-            client: Some(peer),
-            skip: (!echo).then_some(peer.conn),
-            echo,
-            server_name: Some(&context.info.server_name),
-            via: None,
-            now: context.now,
-        };
+        let origin = Origin::of(peer, context);
         let crossing = Crossing {
             account: peer.account,
             message: &message,
@@ -278,7 +285,7 @@ impl Engine {
                 }
             }
             To::Groups { route, groups } => {
-                if !round.over(route, groups) {
+                if !round.over(route, groups) && !is_probe(letter.message) {
                     let names: Vec<&[u8]> = groups.split(|&byte| byte == b' ').collect();
                     round.another(&names, route, cache, choice);
                 }
@@ -347,6 +354,13 @@ impl Engine {
                 inquiry::take_in(index, true, publish, &context.info.server_id, sink);
             } else if Connections::are_told(publish.subject) {
                 note_connections(&self.broker, publish);
+            }
+        }
+        if may_ask(publish) {
+            let inner = inner_publish(publish);
+            let traced = self.route_traced(peer, message, &inner, index, context, sink);
+            if let Some(delivery) = traced {
+                return delivery;
             }
         }
         let (reach, choice, cache, scratch) = self.split();
@@ -423,7 +437,7 @@ impl Engine {
     /// Tells the publisher, through its own subscription to the reply subject, that nobody got its request.
     #[cold]
     #[inline(never)]
-    fn say_no_responders(
+    pub(super) fn say_no_responders(
         &mut self,
         (account, conn): (u32, u32),
         subject: &[u8],
@@ -452,7 +466,7 @@ impl Engine {
 
     /// What rounds work with, what they choose by, and where they look.
     #[inline(always)]
-    fn split(&mut self) -> (Reach<'_>, Choice<'_>, &mut Cache, &mut Vec<u8>) {
+    pub(super) fn split(&mut self) -> (Reach<'_>, Choice<'_>, &mut Cache, &mut Vec<u8>) {
         let reach = Reach {
             worker: self.worker,
             broker: &self.broker,
@@ -471,15 +485,27 @@ impl Engine {
     }
 
     /// Ends the subscriptions that have had their last message.
-    fn end_ended(&mut self, sink: &mut impl Sink) {
+    pub(super) fn end_ended(&mut self, sink: &mut impl Sink) {
         while let Some((sub, account)) = self.ended.pop() {
             self.end_told(account, sub, sink);
         }
     }
 }
 
-impl Origin<'_> {
-    fn nobody(now: Instant) -> Self {
+impl<'a> Origin<'a> {
+    pub(super) fn of(peer: &'a ClientPeer, context: &Context<'a>) -> Self {
+        let echo = peer.session.echo;
+        Origin {
+            client: Some(peer),
+            skip: (!echo).then_some(peer.conn),
+            echo,
+            server_name: Some(&context.info.server_name),
+            via: None,
+            now: context.now,
+        }
+    }
+
+    pub(super) fn nobody(now: Instant) -> Self {
         Origin {
             client: None,
             skip: None,

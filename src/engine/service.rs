@@ -24,7 +24,7 @@ use crate::session::Who;
 use crate::sublist::SubRef;
 
 /// The header that tells a service who asks. Nobody else can set it.
-const REQUEST_INFO: &str = "Nats-Request-Info";
+const REQUEST_INFO: &[u8] = b"Nats-Request-Info";
 /// Replies that acknowledge what was stored pass as they are.
 const ACKNOWLEDGEMENT: &[u8] = b"$JS.ACK.";
 

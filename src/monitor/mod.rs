@@ -25,6 +25,7 @@ mod statsz;
 mod subsz;
 pub mod system;
 mod time;
+pub mod tracing;
 mod varz;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ use super::addresses::Place;
 use super::tls::TlsContexts;
 use crate::broker::{Broker, Mark};
 use crate::config::options::Options;
-use crate::engine::{Letter, To};
+use crate::engine::{Letter, SharedTrace, To};
 use crate::limits;
 use crate::monitor::snapshot::{Answer, Backlog, Question};
 use crate::proto::encode::{Message, Parts};
@@ -181,6 +181,8 @@ pub struct Batch {
     /// Changes of interest, which come before all messages.
     marks: Vec<Noted>,
     mark_bytes: Vec<u8>,
+    /// Traces in the making, which come before the messages that they are of.
+    pub traces: Vec<SharedTrace>,
     /// Bytes in it, shared ones included.
     weight: usize,
     /// Who waits for it to be worked off.
@@ -228,7 +230,10 @@ impl Batch {
     /// Whether there is nothing to hand over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parcels.is_empty() && self.waiting.is_empty() && self.marks.is_empty()
+        self.parcels.is_empty()
+            && self.waiting.is_empty()
+            && self.marks.is_empty()
+            && self.traces.is_empty()
     }
 
     /// Bytes in it.
@@ -369,6 +374,7 @@ impl Batch {
         self.subs.clear();
         self.marks.clear();
         self.mark_bytes.clear();
+        self.traces.clear();
         self.waiting.clear();
         self.weight = 0;
     }

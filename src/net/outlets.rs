@@ -30,7 +30,7 @@ use super::shared::Shared;
 use super::trace;
 use crate::broker::Mark;
 use crate::config::options::Options;
-use crate::engine::{Delivery, Letter, Sink};
+use crate::engine::{Delivery, Letter, SharedTrace, Sink};
 use crate::heap;
 use crate::limits;
 use crate::log::{error, info};
@@ -62,6 +62,8 @@ pub(super) struct Outlets {
     compressed: Vec<u32>,
     /// What is collected for each other worker.
     batches: Vec<Batch>,
+    /// Traces in which this worker has to say who of its own is in them.
+    pub(super) traces: Vec<SharedTrace>,
     /// Bytes queued since everything was last written.
     produced: usize,
     /// Whose bytes are being worked off.
@@ -96,6 +98,7 @@ impl Outlets {
             resumed: Vec::new(),
             compressed: Vec::new(),
             batches,
+            traces: Vec::new(),
             produced: 0,
             origin: Origin {
                 worker,
@@ -580,6 +583,18 @@ impl Sink for Outlets {
     fn announce(&mut self, mark: &Mark<'_>, worker: u16) {
         if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
             batch.push_mark(mark);
+        }
+    }
+
+    fn trace(&mut self, trace: &SharedTrace, worker: u16) {
+        let traces = if worker == self.worker {
+            Some(&mut self.traces)
+        } else {
+            let batch = self.batches.get_mut(usize::from(worker));
+            batch.map(|batch| &mut batch.traces)
+        };
+        if let Some(traces) = traces {
+            traces.push(Arc::clone(trace));
         }
     }
 

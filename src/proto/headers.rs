@@ -3,19 +3,19 @@
 //! The server passes them on unread; this is for the few that it sets itself.
 
 /// What a block of headers begins with.
-const VERSION: &[u8] = b"NATS/1.0\r\n";
+pub(super) const VERSION: &[u8] = b"NATS/1.0\r\n";
 
 /// Appends `headers`, which may be empty or any bytes at all, with one header of this name set to `value`.
 ///
 /// Whoever wrote the block cannot have a say in that header: every line that some receiver could take for it is left
 /// out, in whatever case, and with whatever blanks and line ends.
-pub fn set(headers: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
+pub fn set(headers: &[u8], name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     let is_named = |line: &[u8]| {
         let colon = memchr::memchr(b':', line);
         let given = colon
             .and_then(|colon| line.get(..colon))
             .unwrap_or_default();
-        given.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+        given.trim_ascii().eq_ignore_ascii_case(name)
     };
     let start = out.len();
     let mut rest = headers;
@@ -41,7 +41,7 @@ pub fn set(headers: &[u8], name: &str, value: &[u8], out: &mut Vec<u8>) {
     } else {
         out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n\r\n");
@@ -53,7 +53,7 @@ mod tests {
 
     fn with(headers: &str) -> String {
         let mut out = b"before".to_vec();
-        set(headers.as_bytes(), "Nats-Info", b"new", &mut out);
+        set(headers.as_bytes(), b"Nats-Info", b"new", &mut out);
         String::from_utf8(out).unwrap().split_off("before".len())
     }
 

@@ -11,3 +11,4 @@ pub mod info;
 mod json;
 pub mod parser;
 pub mod route;
+pub mod tracing;

@@ -24,6 +24,7 @@ use crate::proto::error::{json_fault, shown_text, text};
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::info::{ClientInfo, ServerInfo, check_info};
 use crate::proto::parser;
+use crate::proto::tracing;
 use crate::subject;
 
 /// What a session needs to know of the server.
@@ -192,11 +193,14 @@ impl Client {
         !(self.verbose | self.pedantic)
     }
 
-    /// Whether no name in a message has a meaning for the server: where it may be sent is a matter of permissions alone.
+    /// Whether no name in a message has a meaning for the server, nor any header: where it may be sent is a matter of
+    /// permissions alone.
     #[inline]
     #[must_use]
     pub fn is_ordinary(publish: &Publish<'_>) -> bool {
-        !is_special(publish.subject) && !is_reserved_reply(publish.reply)
+        !is_special(publish.subject)
+            && !is_reserved_reply(publish.reply)
+            && !tracing::may_ask(publish)
     }
 
     /// The connection's number.
@@ -289,8 +293,9 @@ impl Client {
         }
     }
 
-    #[inline]
-    fn on_publish<'a>(
+    /// As [`Client::on_frame`], of a message.
+    #[inline(always)]
+    pub fn on_publish<'a>(
         &mut self,
         publish: &'a Publish<'a>,
         now: Instant,
@@ -303,9 +308,7 @@ impl Client {
             error_line(text::PUBLISH_SUBJECT, out);
         }
         let is_special = is_special(publish.subject);
-        if (is_special && self.is_reserved(publish.subject))
-            || guard.is_some_and(|guard| !guard.may_publish(publish.subject, now))
-        {
+        if !self.may_publish(publish.subject, now, guard) {
             return Action::Refuse(Violation::Publish {
                 subject: publish.subject,
             });
@@ -320,6 +323,14 @@ impl Client {
             return Action::Inquire(publish);
         }
         Action::Publish(publish)
+    }
+
+    /// Whether it may publish to a subject; `guard` is that of its permissions, if it has any.
+    #[inline]
+    #[must_use]
+    pub fn may_publish(&self, subject: &[u8], now: Instant, guard: Option<&mut Guard>) -> bool {
+        !(is_special(subject) && self.is_reserved(subject))
+            && guard.is_none_or(|guard| guard.may_publish(subject, now))
     }
 
     /// Whether servers use the subject among themselves; some of them the system account may use too.

@@ -59,7 +59,7 @@ struct Gang {
 }
 
 /// Queue subscriptions of one group that match a subject.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
     /// The group's name.
     pub name: Vec<u8>,
@@ -70,7 +70,7 @@ pub struct Group {
 }
 
 /// What matches a subject. Cleared and filled again, it keeps its buffers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Matches {
     /// Plain subscriptions: each gets a copy.
     pub plain: Vec<SubRef>,

@@ -98,9 +98,17 @@ impl Worker {
         let Some(account) = self.hearing(event, &snapshot.account) else {
             return;
         };
+        self.events += 1;
+        let text = event.text(&self.site(), self.events, &id::nonce(), snapshot);
+        let subject = event.subject(&snapshot.account, &self.settings.info.server_id);
+        self.announce(account, (subject.as_bytes(), b""), &text);
+    }
+
+    /// What an event may tell of the server.
+    pub(super) fn site(&self) -> Site<'_> {
         let now = self.moment();
         let loaded = self.shared.moment(self.settings.loaded);
-        let site = Site {
+        Site {
             options: &self.settings.options,
             info: &self.info,
             calendar: Calendar::new(now, unix_time()),
@@ -108,10 +116,6 @@ impl Worker {
             started: loaded,
             configured: loaded,
             digest: &self.settings.digest,
-        };
-        self.events += 1;
-        let text = event.text(&site, self.events, &id::nonce(), snapshot);
-        let subject = event.subject(&snapshot.account, &self.settings.info.server_id);
-        self.announce(account, (subject.as_bytes(), b""), &text);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod read;
 mod route;
 mod routez;
 mod survey;
+mod tracing;
 mod turn;
 
 use std::collections::VecDeque;

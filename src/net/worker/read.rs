@@ -195,6 +195,9 @@ impl Worker {
         if !was_known && connection.is_some_and(|it| it.peer.is_known()) {
             self.report_login(conn);
         }
+        if !self.outlets.traces.is_empty() {
+            self.tell_traces();
+        }
         match fed.end {
             End::Starved => {}
             End::Pause => {

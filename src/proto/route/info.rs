@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use super::connect::{flag_of, text_of};
 use crate::proto::info::{Object, PROTOCOL_VERSION};
 
+/// The protocol level of servers that trace messages.
+const TRACING: i64 = 3;
+
 /// What an INFO on a route says. Keys that are not here are of no effect for this server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteInfo {
@@ -172,13 +175,18 @@ impl RouteInfo {
         out.extend_from_slice(b"} \r\n");
     }
 
+    /// Whether it traces messages that ask for it.
+    #[must_use]
+    pub fn traces(&self) -> bool {
+        self.proto >= TRACING
+    }
+
     /// What this program says in its own INFO, whatever the server is.
     #[must_use]
     pub fn own() -> Self {
         RouteInfo {
             version: PROTOCOL_VERSION.into(),
-            // Level 3 is what the reference server has since it traces messages.
-            proto: 2,
+            proto: TRACING,
             go: concat!("rust", env!("CARGO_PKG_RUST_VERSION")).into(),
             headers: true,
             ..RouteInfo::default()
