@@ -1,6 +1,6 @@
 //! The JSON of `CONNECT`.
 //!
-//! [Read](super::json) the way the reference server reads it. Read again, the object merges over what the first one said.
+//! Read (`proto::json`) the way the reference server reads it. Read again, the object merges over what the first one said.
 
 use std::fmt;
 
