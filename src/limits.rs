@@ -157,7 +157,9 @@ pub const RESPONSE_PERMITS_MAX: usize = 4096;
 /// Bytes of their reply subjects.
 pub const RESPONSE_PERMIT_BYTES_MAX: usize = 256 * 1024;
 /// What is told of one message that is traced; whoever it goes to beyond that gets it all the same.
-pub const TRACE_STEPS_MAX: usize = 4096;
+pub const TRACE_STEPS_MAX: usize = 1024;
+/// The same in bytes of its text.
+pub const TRACE_BYTES_MAX: usize = 256 * 1024;
 /// What messages that are traced, and what is told of them, may take before their publisher pauses.
 pub const TRACED_BYTES_MAX: usize = 1024 * 1024;
 /// Requests to services of other accounts that the connections of one account have open at one worker; the oldest can no

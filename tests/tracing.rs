@@ -630,3 +630,35 @@ fn a_server_that_does_not_trace_delivers_nothing_that_is_only_traced() {
         );
     }
 }
+
+#[test]
+fn what_is_told_has_a_bound() {
+    const COUNT: usize = 500;
+    const BYTES_MAX: usize = 256 * 1024;
+    let subject = format!("x.{}", "y".repeat(2000));
+    let publishing = |more: &str| {
+        let server = start(&support::midge(), more);
+        let mut tap = client(&server, "tap", "");
+        subscribe(&mut tap, &["t.> 1"]);
+        let lines: Vec<_> = (0..COUNT).map(|sid| format!("{subject} {sid}")).collect();
+        let mut crowd = client(&server, "crowd", "");
+        subscribe(
+            &mut crowd,
+            &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
+        publish(&mut tap, &subject, &[TOLD, "Nats-Trace-Only: 1"]);
+        tap.ping();
+        let event = event(&mut tap);
+        (
+            event.to_string().len(),
+            event["events"].as_array().map_or(0, Vec::len),
+        )
+    };
+    for more in ["workers: 1", "workers: 4"] {
+        let (bytes, steps) = publishing(more);
+        assert!(
+            bytes <= BYTES_MAX && bytes > BYTES_MAX / 2 && steps > 100,
+            "{bytes} bytes, {steps} steps"
+        );
+    }
+}

@@ -135,9 +135,11 @@ pub trait Sink {
         String::new()
     }
 
-    /// Takes a trace in the making: this worker, or another one, has to say who of its own is in it.
-    fn trace(&mut self, trace: &SharedTrace, worker: u16) {
-        let _ = (trace, worker);
+    /// Takes a trace in the making, which takes so much memory: this worker, or another one, has to say who of its own is
+    /// in it. `Filling` if that one is behind.
+    fn trace(&mut self, trace: &SharedTrace, weight: usize, worker: u16) -> Delivery {
+        let _ = (trace, weight, worker);
+        Delivery::Taken
     }
 
     /// Hears of a message of the server's own, if it wants to trace them.

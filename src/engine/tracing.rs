@@ -105,6 +105,7 @@ impl Engine {
                 if !wish.is_foreign {
                     let mut trace = self.trace_of_client(peer, &publish, &wish, came_as, context);
                     trace.ingress.error = violation.wire_text();
+                    // Told by this worker alone.
                     self.pass_on(trace, sink);
                 }
                 self.refuse(peer, &violation, sink);
@@ -428,7 +429,7 @@ impl Engine {
             let step = self.find_out(egress, account.index, &aim.trace.subject, only);
             aim.trace.push(step);
         }
-        self.pass_on(aim.trace, sink);
+        let is_behind = self.pass_on(aim.trace, sink) == Delivery::Filling;
 
         let terms = Terms {
             account: account.index,
@@ -496,7 +497,7 @@ impl Engine {
         if is_much {
             self.traced = 0;
         }
-        outcome.filling |= is_much;
+        outcome.filling |= is_much | is_behind;
         let reached = outcome.reached || (only && targets.reached);
         (outcome.delivery(), reached)
     }
@@ -520,9 +521,9 @@ impl Engine {
     }
 
     /// Has everyone who has a part in a trace add it; the last one tells.
-    fn pass_on(&mut self, mut trace: Trace, sink: &mut impl Sink) {
+    fn pass_on(&mut self, mut trace: Trace, sink: &mut impl Sink) -> Delivery {
         if trace.destination.is_empty() {
-            return;
+            return Delivery::Taken;
         }
         let owners = trace.steps.iter().filter_map(|step| match step {
             Step::Egress(egress) => Some(egress.to.owner()),
@@ -535,11 +536,16 @@ impl Engine {
             }
         }
         trace.waiting = workers.len();
-        self.traced += trace.size + trace.steps.len() * size_of::<Step>();
+        let weight = trace.memory();
+        self.traced += weight;
         let trace = Arc::new(Mutex::new(trace));
+        let mut delivery = Delivery::Taken;
         for worker in workers {
-            sink.trace(&trace, worker);
+            if sink.trace(&trace, weight, worker) == Delivery::Filling {
+                delivery = Delivery::Filling;
+            }
         }
+        delivery
     }
 }
 

@@ -92,6 +92,18 @@ impl Json {
         self.object(fill);
     }
 
+    /// The same, unless it makes the text longer than that; false if so.
+    pub fn item_within(&mut self, bytes_max: usize, fill: impl FnOnce(&mut Json)) -> bool {
+        let (len, is_empty) = (self.out.len(), self.is_empty);
+        self.item(fill);
+        let fits = self.out.len() <= bytes_max;
+        if !fits {
+            self.out.truncate(len);
+            self.is_empty = is_empty;
+        }
+        fits
+    }
+
     /// A text under a name.
     pub fn text(&mut self, name: &str, value: impl AsRef<str>) {
         self.name(name);

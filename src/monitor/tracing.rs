@@ -137,6 +137,12 @@ impl Egress {
 }
 
 impl Trace {
+    /// Memory that it takes, more or less: what other workers add is not known yet.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.headers.len() + self.steps.len() * size_of::<Step>() + size_of::<Trace>()
+    }
+
     /// Notes a step, unless there are too many.
     pub fn push(&mut self, step: Step) {
         if self.steps.len() < limits::TRACE_STEPS_MAX {
@@ -144,23 +150,30 @@ impl Trace {
         }
     }
 
-    /// What is told, for the `seq`th time.
+    /// What is told, for the `seq`th time: as many steps as a message has room for.
     #[must_use]
     pub fn text(&self, site: &Site<'_>, seq: u64, at: Moment) -> String {
+        let bytes_max = limits::TRACE_BYTES_MAX.min(site.options.max_payload);
         let at = site.date(at);
         let mut json = Json::compact();
         json.object(|json| {
             system::server(site, seq, json);
             json.object_at("request", |json| {
-                let headers = Value::Object(tracing::headers_of(&self.headers));
-                json.number("header", headers);
+                // A byte may take six in JSON.
+                if self.headers.len() <= bytes_max / 8 {
+                    let headers = Value::Object(tracing::headers_of(&self.headers));
+                    json.number("header", headers);
+                }
                 json.number("msgsize", self.size);
             });
             json.some_number("hops", self.hops.into());
             json.array_at("events", |json| {
                 json.item(|json| self.ingress.fill(&at, json));
-                for step in &self.steps {
-                    json.item(|json| step.fill(&at, json));
+                let mut steps = self.steps.iter();
+                while steps
+                    .next()
+                    .is_some_and(|step| json.item_within(bytes_max, |json| step.fill(&at, json)))
+                {
                 }
             });
         });

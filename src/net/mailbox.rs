@@ -182,7 +182,7 @@ pub struct Batch {
     marks: Vec<Noted>,
     mark_bytes: Vec<u8>,
     /// Traces in the making, which come before the messages that they are of.
-    pub traces: Vec<SharedTrace>,
+    traces: Vec<SharedTrace>,
     /// Bytes in it, shared ones included.
     weight: usize,
     /// Who waits for it to be worked off.
@@ -240,6 +240,17 @@ impl Batch {
     #[must_use]
     pub fn weight(&self) -> usize {
         self.weight
+    }
+
+    /// Adds a trace that takes so much memory.
+    pub fn push_trace(&mut self, trace: &SharedTrace, weight: usize) {
+        self.traces.push(Arc::clone(trace));
+        self.weight += weight;
+    }
+
+    /// Traces in the making.
+    pub fn traces(&self) -> &[SharedTrace] {
+        &self.traces
     }
 
     /// Adds a letter that `from` caused.

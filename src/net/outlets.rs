@@ -479,6 +479,32 @@ impl Outlets {
         self.unseen_max().max(limits::READ_BYTES_MIN)
     }
 
+    /// Adds to what is for another worker; `Filling` if that is behind.
+    #[inline]
+    fn hand_in(&mut self, worker: u16, add: impl FnOnce(&mut Batch, Origin)) -> Delivery {
+        let at = usize::from(worker);
+        let unseen_max = self.unseen_max();
+        let (Some(batch), Some(mailbox)) =
+            (self.batches.get_mut(at), self.shared.mailboxes.get(at))
+        else {
+            return Delivery::Refused;
+        };
+        add(batch, self.origin);
+        let behind = mailbox.backlog() > limits::MAILBOX_BYTES_MAX.min(unseen_max);
+        if behind && self.origin.worker == self.worker {
+            batch.push_waiting(self.origin);
+            self.pause = self.pause.max(Some(limits::STALL_PAUSE));
+        }
+        if batch.weight() > limits::BATCH_BYTES_MAX.min(unseen_max) {
+            mailbox.hand_over(batch);
+        }
+        if behind {
+            Delivery::Filling
+        } else {
+            Delivery::Taken
+        }
+    }
+
     /// Pending bytes above which producers pause.
     #[inline]
     fn crowded_at(&self) -> usize {
@@ -586,40 +612,16 @@ impl Sink for Outlets {
         }
     }
 
-    fn trace(&mut self, trace: &SharedTrace, worker: u16) {
-        let traces = if worker == self.worker {
-            Some(&mut self.traces)
-        } else {
-            let batch = self.batches.get_mut(usize::from(worker));
-            batch.map(|batch| &mut batch.traces)
-        };
-        if let Some(traces) = traces {
-            traces.push(Arc::clone(trace));
+    fn trace(&mut self, trace: &SharedTrace, weight: usize, worker: u16) -> Delivery {
+        if worker == self.worker {
+            self.traces.push(Arc::clone(trace));
+            return Delivery::Taken;
         }
+        self.hand_in(worker, |batch, _| batch.push_trace(trace, weight))
     }
 
     fn forward(&mut self, letter: &Letter<'_>, worker: u16) -> Delivery {
-        let at = usize::from(worker);
-        let unseen_max = self.unseen_max();
-        let (Some(batch), Some(mailbox)) =
-            (self.batches.get_mut(at), self.shared.mailboxes.get(at))
-        else {
-            return Delivery::Refused;
-        };
-        batch.push(self.origin, letter);
-        let behind = mailbox.backlog() > limits::MAILBOX_BYTES_MAX.min(unseen_max);
-        if behind && self.origin.worker == self.worker {
-            batch.push_waiting(self.origin);
-            self.pause = self.pause.max(Some(limits::STALL_PAUSE));
-        }
-        if batch.weight() > limits::BATCH_BYTES_MAX.min(unseen_max) {
-            mailbox.hand_over(batch);
-        }
-        if behind {
-            Delivery::Filling
-        } else {
-            Delivery::Taken
-        }
+        self.hand_in(worker, |batch, origin| batch.push(origin, letter))
     }
 
     fn date(&self) -> String {

@@ -28,7 +28,7 @@ impl Worker {
     }
 
     pub(super) fn work_off(&mut self, batch: &Batch) {
-        batch.traces.iter().for_each(|trace| self.add_to(trace));
+        batch.traces().iter().for_each(|trace| self.add_to(trace));
         let Worker {
             connections,
             engine,
