@@ -49,9 +49,9 @@ pub struct Options {
     /// Worker threads; the number of cores when absent. Not in the reference server.
     pub workers: Option<usize>,
 
-    /// Bytes on their way between sockets, of all connections together, above which new ones are refused and the slowest
-    /// consumers are given up, then those in the middle of the longest messages; `None` is unlimited. Not in the
-    /// reference server.
+    /// Bytes on their way between sockets, of all connections together, above which new ones are refused, and slow
+    /// consumers and those in the middle of a message are given up, whoever takes most; `None` is unlimited. Not in
+    /// the reference server.
     pub memory_limit: Option<usize>,
     /// The earliest time that the clock can rightly show: before it, certificates are taken as of this time. For boards
     /// without a clock of their own. Not in the reference server.

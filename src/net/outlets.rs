@@ -188,14 +188,14 @@ impl Outlets {
         self.slots.iter().flatten().map(Outlet::memory).sum()
     }
 
-    /// The connection with the longest queue among those whose socket takes nothing.
-    pub(super) fn slowest(&self) -> Option<u32> {
+    /// The connection with the longest queue among those whose socket takes nothing, behind the memory of that.
+    pub(super) fn slowest(&self) -> Option<(usize, u32)> {
         let slow = (0..).zip(&self.slots).filter_map(|(conn, outlet)| {
             let outlet = outlet.as_ref()?;
             let is_slow = outlet.blocked_since().is_some() && !outlet.closing;
             is_slow.then(|| (outlet.memory(), conn))
         });
-        slow.max().map(|(_, conn)| conn)
+        slow.max()
     }
 
     /// Drops what is queued for a connection, and marks it as ending.

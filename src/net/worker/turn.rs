@@ -41,8 +41,8 @@ impl Worker {
         }
     }
 
-    /// Where memory is limited and all workers together hold too much of it, this one gives its slowest consumer up; where
-    /// there is none, whoever has sent most of a message whose end does not come.
+    /// Where memory is limited and all workers together hold too much of it, this one gives up its slowest consumer, or
+    /// whoever has sent most of a message whose end does not come, if that takes more.
     ///
     /// The sum of what is pending is cheap, and never less than what it takes: only above the limit it is worth looking
     /// at what queues share.
@@ -58,28 +58,30 @@ impl Worker {
         if self.shared.buffered_bytes() <= limit {
             return;
         }
-        if let Some(conn) = self.outlets.slowest() {
-            self.outlets.give_up(conn, CloseReason::SlowConsumerMemory);
-        } else if let Some(conn) = self.longest_unfinished() {
-            let connection = self.connections.get(conn as usize);
-            if let Some(it) = connection {
-                let (peer, len) = (&it.peer, it.kept.len());
-                let text = format!("memory_limit of {limit} Exceeded: {len} bytes of a message");
-                error!(self.shared.log, "{peer} - {text} without its end");
+        match (self.outlets.slowest(), self.longest_unfinished()) {
+            (slow, Some((len, conn))) if slow.is_none_or(|(memory, _)| memory < len) => {
+                if let Some(it) = self.connections.get(conn as usize) {
+                    let text = format!("memory_limit of {limit} Exceeded: {len} bytes");
+                    let (peer, log) = (&it.peer, &self.shared.log);
+                    error!(log, "{peer} - {text} of a message without its end");
+                }
+                self.end_with_text(conn, CloseReason::MemoryLimit);
             }
-            self.end_with_text(conn, CloseReason::MemoryLimit);
+            (Some((_, conn)), _) => self.outlets.give_up(conn, CloseReason::SlowConsumerMemory),
+            (None, _) => {}
         }
         self.publish_buffered(self.outlets.memory() + self.inbound);
     }
 
-    /// The connection of which most was read that cannot be worked off yet, if that is worth a connection.
-    fn longest_unfinished(&self) -> Option<u32> {
+    /// The connection of which most was read that cannot be worked off yet, if that is worth a connection, behind how much
+    /// that is.
+    fn longest_unfinished(&self) -> Option<(usize, u32)> {
         let unfinished = self.connections.iter().filter(|(_, it)| {
             let is_waiting = it.unfed || it.closing.is_some();
             !is_waiting && it.kept.len() >= limits::READ_BYTES_MIN
         });
-        let longest = unfinished.max_by_key(|(_, it)| it.kept.len());
-        longest.map(|(key, _)| slot(key))
+        let lengths = unfinished.map(|(key, it)| (it.kept.len(), slot(key)));
+        lengths.max()
     }
 
     pub(super) fn publish_buffered(&mut self, bytes: usize) {
