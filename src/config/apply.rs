@@ -561,8 +561,7 @@ fn host_or_any(host: String) -> String {
     }
 }
 
-/// Tags: an array, or one text with commas between them.
-/// Each once, in lower case.
+/// Tags: an array, or one text. Each once, in lower case.
 fn tags(report: &mut Report, entry: &Entry) -> Vec<String> {
     let mut tags = Vec::new();
     for (text, _) in report.text_or_texts(entry).unwrap_or_default() {

@@ -479,10 +479,10 @@ impl<'a> Cursor<'a> {
             .ok()
             .and_then(|value| value.checked_mul(multiplier));
         let Some(value) = value else {
-            let text = lossy(self.since(first.pos));
+            // Not shown: it may be a password without quotes.
             return Err(Fault {
                 at: first.mark(),
-                text: format!("integer '{text}' is out of the range of 64 bits"),
+                text: "an integer is out of the range of 64 bits; as a text it needs quotes".into(),
                 at_end: false,
             });
         };

@@ -313,13 +313,16 @@ impl Report {
     pub(super) fn seconds(&mut self, entry: &Entry) -> Option<Duration> {
         let length = match entry.value.data {
             Data::Integer(_) => Duration::from_secs(self.number::<u32>(entry)?.into()),
-            Data::Float(seconds) => match Duration::try_from_secs_f64(seconds) {
-                Ok(length) => length,
-                Err(_) => {
-                    self.error(&entry.at, format!("{} value is out of range", entry.key));
+            Data::Float(seconds) => {
+                let max = f64::from(u32::MAX);
+                let length = Duration::try_from_secs_f64(seconds).ok();
+                let Some(length) = length.filter(|_| seconds <= max) else {
+                    let text = format!("{} value is out of range, from 0 to {max}", entry.key);
+                    self.error(&entry.at, text);
                     return None;
-                }
-            },
+                };
+                length
+            }
             Data::String(_) => self.duration(entry)?,
             _ => {
                 return self.wrong_type(entry, "a number of seconds or a duration");

@@ -305,6 +305,13 @@ fn durations_are_strings() {
     let warning = "c.conf:1:0: invalid use of field \"ping_interval\": ping_interval should be converted to a duration";
     assert_eq!(warnings("ping_interval: 10"), [warning]);
     assert_eq!(warnings("authorization {timeout: 61}").len(), 1);
+    // What a clock cannot be set to is refused.
+    let range = "c.conf:1:15: timeout value is out of range, from 0 to 4294967295";
+    assert_eq!(errors("authorization {timeout: 1e19}").len(), 1);
+    assert_eq!(
+        errors("authorization {timeout: 10000000000000000000.0}"),
+        [range]
+    );
     assert_eq!(
         options("authorization {timeout: \"3s\"}").auth_timeout,
         Duration::from_secs(3)

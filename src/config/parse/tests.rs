@@ -248,11 +248,11 @@ fn errors_name_place_and_reason() {
         ("port =\n16001", "1:6: Expected value but found new line"),
         (
             "a: 9223372036854775808",
-            "1:3: integer '9223372036854775808' is out of the range of 64 bits",
+            "1:3: an integer is out of the range of 64 bits; as a text it needs quotes",
         ),
         (
             "a: 16eb",
-            "1:3: integer '16eb' is out of the range of 64 bits",
+            "1:3: an integer is out of the range of 64 bits; as a text it needs quotes",
         ),
         ("\na: .5", "2:4: Floats must start with a digit"),
         ("a: -.5", "1:4: Floats must start with a digit, not '.'."),
