@@ -778,6 +778,37 @@ fn above_the_memory_limit_the_longest_unfinished_messages_go() {
 }
 
 #[test]
+fn above_the_memory_limit_whoever_takes_most_goes_first() {
+    // Less than half of the limit, however little of it the system takes, so that the other one is longer in any case.
+    const QUEUED: usize = 8;
+    const UNFINISHED: usize = 20_000_000;
+    let mut server = start_midge("workers: 1\nmax_payload: 32MB\nmemory_limit: 16MB");
+    let mut slow = server.client("");
+    slow.send(b"SUB a 1\r\n");
+    slow.ping();
+    let mut publisher = server.client("");
+    let message = [b"PUB a 1000000\r\n", &[b'x'; 1_000_000][..], b"\r\n"].concat();
+    for _ in 0..QUEUED {
+        publisher.send(&message);
+    }
+    publisher.ping();
+    let begun = [
+        format!("PUB b {UNFINISHED}\r\n").into_bytes(),
+        vec![b'x'; UNFINISHED - 1],
+    ]
+    .concat();
+    // It may be gone before that is written.
+    let client = server.client("");
+    let _ = client.stream().write_all(&begun);
+    expect_log(&mut server, " of a message without its end");
+    assert!(!server.process().log().contains("Slow Consumer"));
+    for _ in 0..QUEUED {
+        slow.expect(b"MSG a 1 1000000\r\n");
+        slow.expect_bytes(1_000_002);
+    }
+}
+
+#[test]
 fn above_the_memory_limit_nobody_else_comes_in() {
     const SIZE: usize = 1 << 20;
     const COUNT: usize = 8;

@@ -123,7 +123,7 @@ fn mended(json: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Bytes of `\uXXXX`.
+/// Bytes of an escape as `\u00e4`.
 const ESCAPE_LEN: usize = 6;
 
 /// What is escaped by its number there, in UTF-16.
