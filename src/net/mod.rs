@@ -8,6 +8,7 @@ mod addresses;
 pub mod busy_poll;
 pub mod cluster;
 mod fan_out;
+mod flow;
 pub mod interfaces;
 pub mod mailbox;
 pub mod monitor;

@@ -1,17 +1,7 @@
 //! The sending side of a worker: every outlet, and the batches for the other workers.
 //!
 //! This is the [`Sink`] of the worker's engine. Whoever's bytes are being worked off is the `origin`; a consumer or a
-//! worker that falls behind makes its origin pause, wherever that is:
-//!
-//! ```text
-//! pending:     0 ───────── CROWDED_BYTES ───────── ¾ max_pending ───────── max_pending
-//! producers:        run          pause for ms             pause for ≤ 1 s      consumer is closed
-//! its socket has
-//! taken nothing:    run      run after 100 ms      run slowly after 1 s        consumer is closed
-//! ```
-//!
-//! Whoever reads is never lost to a producer that is faster. Who has stopped costs its producers a moment, once; then it
-//! gets what they send until its queue is full.
+//! worker that falls behind makes its origin pause, wherever that is, as the rule in [`flow`](super::flow) has it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,6 +13,7 @@ use foldhash::fast::RandomState;
 use super::busy_poll::{Recipient, Recipients};
 use super::cluster::Happening;
 use super::fan_out::Notes;
+use super::flow::{self, Bounds, Queue, Verdict};
 use super::mailbox::{Batch, Command, Origin, Settings};
 use super::monitor::unix_time;
 use super::outlet::{Outlet, Pool};
@@ -242,7 +233,7 @@ impl Outlets {
 
     /// Writes to one connection, as much as it takes.
     pub(super) fn flush(&mut self, conn: u32) {
-        let low = self.crowded_at() / 2;
+        let low = self.bounds().drained();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return;
         };
@@ -303,7 +294,7 @@ impl Outlets {
         }
         let is_limited = self.settings.options.memory_limit.is_some();
         let (fan_out, outlets) = (&self.pool.fan_out, self.listed.len());
-        if fan_out.is_full(self.produced, outlets, self.unseen_max())
+        if fan_out.is_full(self.produced, outlets, self.bounds().unseen())
             || (is_limited && self.produced > self.turn_bytes())
         {
             self.flush_all();
@@ -323,7 +314,7 @@ impl Outlets {
         outlet.note(at, sid, &mut self.pool);
         enlist(outlet, conn, &mut self.listed);
         self.produced += message.line().len();
-        if pending > self.crowded_at() {
+        if pending > self.bounds().crowded() {
             self.crowded(conn, message.line().len())
         } else {
             Delivery::Taken
@@ -378,7 +369,7 @@ impl Outlets {
         if self.produced > self.turn_bytes() {
             self.flush_all();
         }
-        if pending > self.crowded_at() {
+        if pending > self.bounds().crowded() {
             self.crowded(conn, pending - before)
         } else {
             Delivery::Taken
@@ -404,46 +395,29 @@ impl Outlets {
         {
             self.flush(conn);
         }
-        let (origin, max, now) = (self.origin, self.settings.options.max_pending, self.now);
-        let crowded_at = self.crowded_at();
+        let bounds = self.bounds();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
-        let (pending, is_route) = (outlet.pending(), outlet.label.is_route);
-        // Another server's queue has what all clients there are to get, and their interest: it has no such limit.
-        if pending > max && !is_route {
-            outlet.lose(&mut self.pool);
-            self.doom(conn, CloseReason::SlowConsumerPending);
-            return Delivery::Refused;
-        }
-        if pending <= crowded_at {
-            return Delivery::Taken;
-        }
-        let is_full = pending > max / 4 * 3;
-        let (pause, patience) = if is_full {
-            (limits::STALL_PAUSE, limits::STALL_PAUSE)
-        } else {
-            (limits::CROWDED_PAUSE, limits::CROWDED_PATIENCE)
+        let blocked_since = outlet.blocked_since().unwrap_or(self.now);
+        let queue = Queue {
+            pending: outlet.pending(),
+            grown,
+            blocked_for: self.now.saturating_duration_since(blocked_since),
+            is_route: outlet.label.is_route,
         };
-        let blocked_since = outlet.blocked_since().unwrap_or(now);
-        let left = patience.saturating_sub(now.saturating_duration_since(blocked_since));
-        let has_stopped = left.is_zero() && pending <= max;
-        if has_stopped && !is_full {
-            return Delivery::Taken;
-        }
-        let pause = if !has_stopped {
-            // Without an end to its patience, the queue of another server would have none either.
-            outlet.wait(origin);
-            if left.is_zero() {
+        let pause = match flow::judge(queue, bounds, &mut self.leeway) {
+            Verdict::Run => return Delivery::Taken,
+            Verdict::Wait(pause) => {
+                outlet.wait(self.origin);
                 pause
-            } else {
-                pause.min(left)
             }
-        } else if self.leeway > grown {
-            self.leeway -= grown;
-            return Delivery::Taken;
-        } else {
-            limits::LEEWAY_PAUSE
+            Verdict::Slow(pause) => pause,
+            Verdict::Close => {
+                outlet.lose(&mut self.pool);
+                self.doom(conn, CloseReason::SlowConsumerPending);
+                return Delivery::Refused;
+            }
         };
         outlet.stalls += 1;
         self.pool.stalls += 1;
@@ -466,24 +440,11 @@ impl Outlets {
         worthwhile.min(most)
     }
 
-    /// Bytes that may be on their way to a connection before its queue shows them: noted, in a batch, in a mailbox. All of
-    /// them must fit between where its producers pause and where it is closed, a quarter of `max_pending`.
-    #[inline]
-    fn unseen_max(&self) -> usize {
-        self.settings.options.max_pending / 32
-    }
-
-    /// Bytes to read at once: what comes of them may not be stopped by a consumer of another worker before they are all
-    /// worked off.
-    pub(super) fn read_max(&self) -> usize {
-        self.unseen_max().max(limits::READ_BYTES_MIN)
-    }
-
     /// Adds to what is for another worker; `Filling` if that is behind.
     #[inline]
     fn hand_in(&mut self, worker: u16, add: impl FnOnce(&mut Batch, Origin)) -> Delivery {
         let at = usize::from(worker);
-        let unseen_max = self.unseen_max();
+        let unseen_max = self.bounds().unseen();
         let (Some(batch), Some(mailbox)) =
             (self.batches.get_mut(at), self.shared.mailboxes.get(at))
         else {
@@ -505,10 +466,10 @@ impl Outlets {
         }
     }
 
-    /// Pending bytes above which producers pause.
+    /// Where flow control begins, and ends.
     #[inline]
-    fn crowded_at(&self) -> usize {
-        (self.settings.options.max_pending / 4 * 3).min(limits::CROWDED_BYTES)
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds::new(self.settings.options.max_pending)
     }
 }
 
@@ -525,7 +486,7 @@ fn enlist(outlet: &mut Outlet, conn: u32, listed: &mut Vec<u32>) {
 #[inline]
 fn refuses(outlet: &Outlet, options: &Options) -> bool {
     let drops = options.no_fast_producer_stall;
-    outlet.closing || (drops && outlet.pending() > options.max_pending / 4 * 3)
+    outlet.closing || (drops && outlet.pending() > Bounds::new(options.max_pending).full())
 }
 
 impl Sink for Outlets {
@@ -540,7 +501,7 @@ impl Sink for Outlets {
         outlet.push(bytes, &mut self.pool);
         let pending = outlet.pending();
         self.list(conn);
-        if pending > self.crowded_at() {
+        if pending > self.bounds().crowded() {
             self.crowded(conn, bytes.len());
         }
     }

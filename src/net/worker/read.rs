@@ -66,7 +66,7 @@ impl Worker {
         let kept = connection.kept.len().max(limits::READ_BYTES);
         let mut buffer = mem::take(&mut self.read_buffer);
         let most = self.read_size.bytes(self.work.bytes);
-        let most = most.min(self.outlets.read_max());
+        let most = most.min(self.outlets.bounds().read());
         heap::resize(&mut buffer, kept + most);
         self.read_small(conn, &mut buffer, most);
         let usual = limits::READ_BYTES + most;
