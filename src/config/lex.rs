@@ -129,6 +129,14 @@ impl<'a> Cursor<'a> {
         ))
     }
 
+    /// A text that begins at `from` has no end. This is no consequence of what was wrong before.
+    fn unclosed_text(&self, what: &str, from: Mark) -> Fault {
+        Fault {
+            at_end: false,
+            ..self.unclosed(what, from)
+        }
+    }
+
     pub(super) fn fault_at_end(&self, text: impl Into<String>) -> Fault {
         Fault {
             at: self.mark(),
@@ -235,7 +243,7 @@ impl<'a> Cursor<'a> {
             }
             self.bump();
         }
-        Err(self.unclosed(" in a string", from))
+        Err(self.unclosed_text(" in a string", from))
     }
 
     /// The path of an `include`, at its first character.
@@ -309,7 +317,7 @@ impl<'a> Cursor<'a> {
         let mut text = Vec::new();
         loop {
             match self.peek() {
-                None => return Err(self.unclosed(" in a string", from)),
+                None => return Err(self.unclosed_text(" in a string", from)),
                 Some(b'"') => {
                     self.bump();
                     return Ok(lossy(&text));
@@ -382,7 +390,7 @@ impl<'a> Cursor<'a> {
             is_line_start = byte == b'\n';
             self.bump();
         }
-        Err(self.unclosed(" processing block", from))
+        Err(self.unclosed_text(" processing block", from))
     }
 
     /// An unquoted word. `may_be_special`: it may turn out to be a boolean or a variable.

@@ -364,6 +364,23 @@ fn errors_name_place_and_reason() {
 }
 
 #[test]
+fn a_text_without_an_end_is_told_of_beside_other_errors() {
+    for (text, unclosed) in [
+        (
+            "a: -x\nm {\n b: \"c\n}\n",
+            "c.conf:5:1: Unexpected EOF in a string, which begins at 3:6.",
+        ),
+        (
+            "a: -x\nb: (\nc",
+            "c.conf:3:2: Unexpected EOF processing block, which begins at 2:5.",
+        ),
+    ] {
+        let number = "c.conf:1:4: Expected a digit but got 'x'.";
+        assert_eq!(errors(text), [number, unclosed], "{text}");
+    }
+}
+
+#[test]
 fn one_error_does_not_hide_the_next() {
     let text = "port=1 x\nhost: a\nm {\n a: .5\n b: [1,,2]\n c: 1 2\n}\nport: -x\nlast: 1\n";
     let lines: Vec<_> = parsed(text)
