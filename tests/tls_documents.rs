@@ -171,11 +171,10 @@ fn start(program: &Path, conf: &str, flags: &[&str]) -> Documented {
     }
 }
 
-/// How often a client may try before it must have been kept out. The reference server's time limit runs beside its
-/// handshake, which wins the race every few times.
+/// How often a client may try before it must have been kept out.
 fn tries(program: &Path, conf: &str) -> usize {
-    if conf == TOO_SHORT && program != support::midge() {
-        100
+    if conf == TOO_SHORT {
+        support::tries_in_a_time_too_short(program)
     } else {
         1
     }
