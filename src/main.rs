@@ -1,5 +1,6 @@
 //! The `midge` program.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,12 +46,14 @@ fn main() -> ExitCode {
     result.map_or_else(|text| fail(&text), |()| ExitCode::SUCCESS)
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "what a program says before it has a log"
-)]
+/// Says on standard error what a program has to say that has no log. What it ends with tells the same to those who do not
+/// hear it: a full disk or a closed pipe changes nothing about that.
+fn tell(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn end(text: &str, status: u8) -> ExitCode {
-    eprintln!("midge: {text}");
+    tell(format_args!("midge: {text}"));
     ExitCode::from(status)
 }
 
@@ -89,25 +92,21 @@ fn load(flags: &Flags) -> Result<Loaded, String> {
     })
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the outcome of a check belongs where its errors go"
-)]
+/// Says what comes of a check where its errors go.
 fn check(flags: &Flags) -> Result<(), String> {
     let loaded = load(flags)?;
     Server::check(&loaded.options).map_err(|error| error.reasons().join("\n"))?;
     for warning in &loaded.warnings {
-        eprintln!("{warning}");
+        tell(format_args!("{warning}"));
     }
     for doubt in Server::doubts(&loaded.options) {
-        eprintln!("{doubt}");
+        tell(format_args!("{doubt}"));
     }
     let file = flags.config.as_deref().unwrap_or_else(|| "".as_ref());
-    eprintln!(
-        "midge: configuration file {} is valid ({})",
-        file.display(),
-        loaded.digest
-    );
+    let (file, digest) = (file.display(), &loaded.digest);
+    tell(format_args!(
+        "midge: configuration file {file} is valid ({digest})"
+    ));
     Ok(())
 }
 

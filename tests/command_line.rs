@@ -300,6 +300,25 @@ fn whoever_reads_the_help_need_not_read_it_all() {
 }
 
 #[test]
+fn the_status_is_the_same_where_nobody_can_be_told_why() {
+    let dir = ScratchDir::new();
+    std::fs::write(dir.path().join("good.conf"), "max_payload: 1000\n").expect("it is ours");
+    let cases = [
+        (&["-t", "-c", "good.conf"][..], 0),
+        (&["-t", "-c", "nothing.conf"], 1),
+        (&["-c", "nothing.conf"], 1),
+        (&["--foo"], 2),
+    ];
+    for (args, status) in cases {
+        let full = std::fs::File::create("/dev/full").expect("Linux has it");
+        let mut command = Command::new(midge());
+        command.args(args).current_dir(dir.path()).stderr(full);
+        let ended = command.status().expect("it runs");
+        assert_eq!(ended.code(), Some(status), "{args:?}");
+    }
+}
+
+#[test]
 fn a_terminal_never_shows_a_password_and_is_left_as_it_was() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/terminal.py");
     let mut command = Command::new("python3");
