@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use support::http::get_until;
 use support::server::Server;
 use support::{DEADLINE, ScratchDir, start_midge, wait_for};
 
@@ -157,6 +158,36 @@ fn a_syslog_server_that_goes_does_not_matter_and_is_found_again() {
     chatter(&server);
     stream.read_exact(&mut first).expect("a line in time");
     assert_eq!(first[0], b'<');
+    ends_with_0(server);
+}
+
+#[test]
+fn levels_change_while_the_syslog_server_is_gone() {
+    let syslog = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = syslog.local_addr().expect("it is bound");
+    let conf = format!("remote_syslog: \"tcp://{address}\"\nhttp: \"127.0.0.1:-1\"\n");
+    let mut server = start_midge(&conf);
+    drop(syslog.accept().expect("it connects at start"));
+    drop(syslog);
+    let debugging = format!("{conf}debug: true\nmax_payload: 5000\n");
+    fs::write(server.dir().join("server.conf"), debugging).expect("it is ours");
+    server.process().signal(Signal::HUP);
+    let is_in_force = |varz: &serde_json::Value| varz["max_payload"] == 5000;
+    get_until(server.monitor(), "/varz", is_in_force);
+    // It is told what there is to tell as soon as it is back.
+    let syslog = wait_for(|| TcpListener::bind(address).ok()).expect("the port is free again");
+    syslog.set_nonblocking(true).expect("a socket of ours");
+    let stream = wait_for(|| {
+        chatter(&server);
+        syslog.accept().ok()
+    });
+    let (stream, _) = stream.expect("it connects anew");
+    stream.set_nonblocking(false).expect("a socket of ours");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    chatter(&server);
+    let mut lines = BufReader::new(stream).lines();
+    let mut heard = || lines.next().expect("a line").expect("in time");
+    while !heard().contains("Client connection created") {}
     ends_with_0(server);
 }
 

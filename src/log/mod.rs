@@ -139,6 +139,26 @@ impl Default for LogOptions {
     }
 }
 
+/// A sink, and how it is opened.
+#[derive(PartialEq, Eq)]
+enum Destination<'a> {
+    File(&'a PathBuf, u64, usize),
+    RemoteSyslog(&'a str),
+    Stderr,
+    Syslog,
+}
+
+impl LogOptions {
+    fn destination(&self) -> Destination<'_> {
+        match (&self.file, &self.remote_syslog) {
+            (Some(path), _) => Destination::File(path, self.file_bytes_max, self.files_max),
+            (None, Some(url)) => Destination::RemoteSyslog(url),
+            (None, None) if self.syslog => Destination::Syslog,
+            (None, None) => Destination::Stderr,
+        }
+    }
+}
+
 /// A sink that could not be opened.
 #[derive(Debug)]
 pub enum LogError {
@@ -189,6 +209,8 @@ const DISCARD: u8 = 4;
 struct Core {
     style: Style,
     sink: Sink,
+    /// What that was opened for.
+    options: LogOptions,
     /// The line being written, kept for its memory.
     line: String,
     /// Lines lost since the sink failed.
@@ -229,6 +251,7 @@ impl Logger {
         let mut core = Core {
             style,
             sink,
+            options: options.clone(),
             line: String::new(),
             lost: 0,
         };
@@ -253,6 +276,9 @@ impl Logger {
     /// As [`reconfigure`](Logger::reconfigure), with some last lines to the old sink: `announce` is called once
     /// nothing can fail any more.
     ///
+    /// A sink that the new options lead to as well stays, be it out of order at the moment: whoever wants to know more
+    /// may want to know it because of that.
+    ///
     /// # Errors
     ///
     /// [`LogError`] if the new sink cannot be opened; everything stays as it was.
@@ -261,18 +287,20 @@ impl Logger {
         options: &LogOptions,
         announce: impl FnOnce(),
     ) -> Result<(), LogError> {
-        let is_own = matches!(self.core().sink, Sink::Discard | Sink::Writer(_));
+        let stays = self.core().stays(options);
         // Opened before the lock is taken: resolving a syslog server's name can take a while.
-        let sink = if is_own {
+        let sink = if stays {
             None
         } else {
             Some(Sink::open(options)?)
         };
         announce();
         let mut core = self.core();
-        if let Some(sink) = sink {
-            core.sink = sink;
+        match sink {
+            Some(sink) => core.sink = sink,
+            None => core.sink.follow(),
         }
+        core.options = options.clone();
         core.style = style(options, &core.sink);
         core.begin();
         self.set_levels(options.debug, options.trace);
@@ -349,6 +377,12 @@ impl fmt::Debug for Logger {
 }
 
 impl Core {
+    /// Whether the sink is the one that these options ask for, or the caller's.
+    fn stays(&self, options: &LogOptions) -> bool {
+        let is_own = matches!(self.sink, Sink::Discard | Sink::Writer(_));
+        is_own || self.options.destination() == options.destination()
+    }
+
     /// Writes a line, after owning up to those that were lost.
     fn put(&mut self, level: Level, message: &str) {
         self.lost = self.lost.saturating_add(self.sink.take_lost());

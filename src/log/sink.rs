@@ -7,7 +7,7 @@ use super::file::LogFile;
 use super::line::Style;
 use super::stderr::Stderr;
 use super::syslog::Syslog;
-use super::{Level, LogError, LogOptions};
+use super::{Destination, Level, LogError, LogOptions};
 
 /// An open destination for lines.
 pub(super) enum Sink {
@@ -21,16 +21,20 @@ pub(super) enum Sink {
 impl Sink {
     /// Opens the first that is set: file, remote syslog, local syslog, standard error.
     pub(super) fn open(options: &LogOptions) -> Result<Sink, LogError> {
-        if let Some(path) = &options.file {
-            return LogFile::open(path, options).map(Sink::File);
+        match options.destination() {
+            Destination::File(path, ..) => LogFile::open(path, options).map(Sink::File),
+            Destination::RemoteSyslog(url) => Syslog::remote(url).map(Sink::Syslog),
+            Destination::Stderr => Ok(Sink::Stderr(Stderr::new())),
+            Destination::Syslog => Syslog::local().map(Sink::Syslog),
         }
-        if let Some(url) = &options.remote_syslog {
-            return Syslog::remote(url).map(Sink::Syslog);
+    }
+
+    /// Goes on in the file that its path leads to now, if there is one to be had.
+    pub(super) fn follow(&mut self) {
+        if let Sink::File(file) = self {
+            // It goes on in the file that is open, else.
+            let _ = file.reopen();
         }
-        if options.syslog {
-            return Syslog::local().map(Sink::Syslog);
-        }
-        Ok(Sink::Stderr(Stderr::new()))
     }
 
     pub(super) fn is_terminal(&self) -> bool {

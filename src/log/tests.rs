@@ -335,3 +335,26 @@ fn a_sink_that_cannot_be_opened_leaves_the_old_one() {
     info!(logger, "still here");
     assert_eq!(read(&path), ["[INF] still here"]);
 }
+
+#[test]
+fn a_sink_that_stays_need_not_be_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let (here, moved) = (
+        directory.path().join("here"),
+        directory.path().join("moved"),
+    );
+    std::fs::create_dir(&here).unwrap();
+    let mut options = file_options(&here.join("log"));
+    let logger = Logger::new(&options).unwrap();
+    std::fs::rename(&here, &moved).unwrap();
+    options.debug = true;
+    logger.reconfigure(&options).unwrap();
+    debug!(logger, "there all the same");
+    assert_eq!(read(&moved.join("log")), ["[DBG] there all the same"]);
+    // Once there is a way again, it is taken.
+    std::fs::create_dir(&here).unwrap();
+    options.trace = true;
+    logger.reconfigure(&options).unwrap();
+    trace!(logger, "back");
+    assert_eq!(read(&here.join("log")), ["[TRC] back"]);
+}
