@@ -37,7 +37,9 @@ impl PidFile {
         let draft = match fs::symlink_metadata(path).map(is_file) {
             // What a link leads to may be a device, or a file that others know by another name.
             Ok(false) => Draft::in_place(path),
-            _ => Draft::beside(path, 0o600, &pid()),
+            // Where no other file may be, the one that whoever installed the server has put there may be ours to write.
+            Ok(true) => Draft::beside(path, 0o600, &pid()).or_else(|_| Draft::in_place(path)),
+            Err(_) => Draft::beside(path, 0o600, &pid()),
         };
         Ok(PidFile {
             path: path.into(),
@@ -97,8 +99,15 @@ impl Files {
         };
         let pids = self.pids.drain(..).filter(is_ours);
         for path in pids.chain(self.ports.take()) {
-            // Gone already, or moved by someone who wanted it: either way there is nothing left to do.
-            let _ = fs::remove_file(path);
+            // One that has to stay says nothing any more. Gone already, or moved by someone who wanted it, there is nothing
+            // left to do.
+            let _ = fs::remove_file(&path).or_else(|_| {
+                File::options()
+                    .write(true)
+                    .truncate(true)
+                    .open(path)
+                    .map(drop)
+            });
         }
     }
 }
@@ -188,7 +197,11 @@ impl Draft {
 
     fn finish(self, path: &Path, text: &str) -> io::Result<()> {
         match self {
-            Draft::Beside(beside) => fs::rename(&beside.path, path),
+            Draft::Beside(beside) => fs::rename(&beside.path, path).or_else(|error| {
+                // A file that is mounted there cannot be replaced, but written.
+                let in_place = Draft::in_place(path).map_err(|_| error)?;
+                in_place.finish(path, text)
+            }),
             Draft::InPlace(mut file) => {
                 if file.metadata()?.is_file() {
                     file.set_len(0)?;

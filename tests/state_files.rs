@@ -1,0 +1,39 @@
+//! The files by which a running server tells others of itself: its process id, its ports.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rustix::process::Signal;
+
+use support::server::Start;
+use support::{ScratchDir, midge, programs};
+
+#[test]
+fn a_pid_file_that_waits_for_it_is_written_where_no_other_may_be() {
+    let dir = ScratchDir::new();
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).expect("the directory is the test's own");
+    // Beside a name of this length there is none that is longer, for the administrator either.
+    let files = [closed.join("pid"), dir.path().join("p".repeat(255))];
+    for file in &files {
+        fs::write(file, "a number of long ago").expect("the directory is the test's own");
+    }
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(&closed, mode(0o555)).expect("it is the test's own");
+    for program in programs() {
+        for file in &files {
+            let mut server = Start::new(&program).arg("-P").arg(file).started();
+            let id = server.process().id().to_string();
+            assert_eq!(fs::read_to_string(file).expect("a file"), id);
+            server.process().signal(Signal::TERM);
+            assert_eq!(server.process().wait().code(), Some(0));
+            // One that has to stay says nothing; the reference server leaves it as it is.
+            let left = fs::read_to_string(file).unwrap_or_default();
+            assert_eq!(left, if program == midge() { "" } else { &*id });
+            fs::write(file, "").expect("it is there again, if it has gone");
+        }
+    }
+    fs::set_permissions(&closed, mode(0o755)).expect("it is the test's own");
+}
