@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -263,6 +264,23 @@ fn the_one_running_server_is_told_without_its_id() {
     logged("one", "Server is ready");
     shell.expect("./midge --signal reopen", "", 0);
     logged("one", "[INF] Trapped \"user defined signal 1\" signal");
+    // One that asks for the health of a server is none, and has not asked to be ended.
+    let asked = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", asked.local_addr().expect("it is bound"));
+    shell.expect(&format!("./midge --healthcheck {url} & asks=$!"), "", 0);
+    let (mut asking, _) = asked.accept().expect("it asks");
+    shell.expect("./midge --signal reload", "", 0);
+    shell.expect("./midge --signal 'reload=*'", "", 0);
+    logged("one", "[ERR] Failed to reload server configuration: ");
+    let well = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let mut head = BufReader::new(&asking).lines();
+    while head
+        .next()
+        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+    {}
+    asking.write_all(well).expect("it is there to be answered");
+    drop(asking);
+    shell.expect("wait $asks", "", 0);
     shell.expect(&start("other"), "", 0);
     logged("other", "Server is ready");
     let pid = |name: &str| {

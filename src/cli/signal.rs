@@ -1,12 +1,15 @@
 //! `--signal`: tells a running server what to do.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Command;
 use crate::cause::cause;
 use crate::order;
 
@@ -162,7 +165,19 @@ fn is_server(process: &Path) -> bool {
     if tail.trim_start().starts_with(['Z', 'X']) {
         return false;
     }
-    name == PROCESS_NAME || is_program(process)
+    (name == PROCESS_NAME || is_program(process)) && serves(process)
+}
+
+/// Whether the process was told to run a server, rather than to ask for the health of one, say. Those who hide that from us
+/// hide what they are, too, and count.
+fn serves(process: &Path) -> bool {
+    let Ok(line) = fs::read(process.join("cmdline")) else {
+        return true;
+    };
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    let arguments = line.split(|byte| *byte == 0).skip(1);
+    let arguments = arguments.map(|argument| OsStr::from_bytes(argument).to_owned());
+    matches!(super::parse(arguments), Ok(Command::Run(_)) | Err(_))
 }
 
 fn is_program(process: &Path) -> bool {
@@ -209,6 +224,13 @@ mod tests {
             (14, "midge", 'Z', "none"),
             (99, "midge", 'R', "/usr/bin/midge"),
         ]);
+        assert_eq!(resolve(list.path(), 99, None), Ok(vec![12]));
+        // Asks a server rather than being one.
+        let asking = "/usr/bin/midge\0--healthcheck\0http://h:1\0";
+        fs::write(list.path().join("12/cmdline"), asking).unwrap();
+        assert_eq!(resolve(list.path(), 99, None), Err(SignalError::NoProcess));
+        let serving = "/usr/bin/midge\0-c\0c.conf\0";
+        fs::write(list.path().join("12/cmdline"), serving).unwrap();
         assert_eq!(resolve(list.path(), 99, None), Ok(vec![12]));
         let renamed = processes(&[(5, "x) S (y", 'S', "/opt/midge (deleted)")]);
         assert_eq!(resolve(renamed.path(), 99, None), Ok(vec![5]));
