@@ -81,7 +81,7 @@ pub fn give_back() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
     use std::os::unix::process::CommandExt as _;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::sync::atomic::Ordering;
     use std::{env, fs};
@@ -124,7 +124,24 @@ mod glibc {
     fn own_file() -> Option<PathBuf> {
         let file = fs::read_link("/proc/self/exe").ok()?;
         let really = fs::read_link("/proc/thread-self/exe").ok()?;
-        (file == really).then_some(file)
+        (file == really && is_ours(&file)).then_some(file)
+    }
+
+    /// Whether this code is from `file`: where the loader was called with the name of the program, the system runs the
+    /// loader, which could make nothing of our arguments alone.
+    fn is_ours(file: &Path) -> bool {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let here = settle as fn() as usize;
+        let holds_it = |line: &&str| {
+            let range = line.split(' ').next().and_then(|it| it.split_once('-'));
+            let address = |text| usize::from_str_radix(text, 16).ok();
+            range.is_some_and(|(from, to)| {
+                address(from).is_some_and(|from| from <= here)
+                    && address(to).is_some_and(|to| here < to)
+            })
+        };
+        let line = maps.lines().find(holds_it).unwrap_or_default();
+        line.ends_with(&format!(" {}", file.display()))
     }
 
     fn settings() -> String {

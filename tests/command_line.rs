@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::Signal;
 
-use support::server::Start;
+use support::server::{Process, Start};
 use support::{Program, ScratchDir, midge, programs, wait_for};
 
 /// How midge and the reference server take a line.
@@ -121,6 +121,26 @@ fn the_errors_of_a_file_are_told_beside_those_of_the_flags() {
          solicited routes require cluster capabilities, e.g. --cluster\n"
     );
     assert_eq!((code, said), (Some(1), expected));
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn it_can_be_started_by_way_of_the_loader() {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux has it");
+    let is_loader = |path: &&str| {
+        path.rsplit('/')
+            .next()
+            .is_some_and(|it| it.starts_with("ld"))
+    };
+    let mut paths = maps.split_whitespace().filter(|it| it.starts_with('/'));
+    let Some(loader) = paths.find(is_loader) else {
+        return support::say_left_out("the loader: this program needs none");
+    };
+    let mut command = Command::new(loader);
+    command.arg(midge()).args(["-a", "127.0.0.1", "-p", "-1"]);
+    let process = Process::spawn(command).expect("it runs");
+    let is_ready = |log: &str| log.contains("Server is ready");
+    assert_eq!(process.wait_for_log(is_ready), Ok(()));
 }
 
 /// Runs a program to its end: exit status, standard output, standard error.
