@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -209,5 +210,31 @@ fn a_syslog_server_that_takes_nothing_stops_nobody() {
 fn a_full_disk_stops_nobody() {
     let server = start_midge("log_file: \"/dev/full\"\ndebug: true\ntrace: true");
     chatter(&server);
+    ends_with_0(server);
+}
+
+#[test]
+fn a_pipe_whose_reader_has_gone_stops_nobody() {
+    let dir = ScratchDir::new();
+    let pipe = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|it| it.success()));
+    let conf = format!("log_file: {:?}", pipe.display());
+    // Open for both, it is there at once.
+    let mut reader = File::options();
+    let reader = reader.read(true).write(true).open(&pipe);
+    let reader = reader.expect("a pipe of the test's own");
+    let mut server = start_midge(&conf);
+    drop(reader);
+    server.process().signal(Signal::USR1);
+    chatter(&server);
+    ends_with_0(server);
+    // Nor does a reload wait for one to come.
+    let mut server = start_midge("");
+    let refused = format!(
+        "[ERR] Failed to reload server configuration: error opening file: open {}: it is a pipe that nobody reads",
+        pipe.display()
+    );
+    assert_eq!(server.reload_until(&conf, &refused), Ok(()));
     ends_with_0(server);
 }

@@ -6,8 +6,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 
 use super::{LogError, LogOptions};
 use crate::cause::cause;
@@ -15,6 +18,15 @@ use crate::order;
 
 /// The owner writes, the group may read.
 const MODE: u32 = 0o640;
+
+/// What becomes of a pipe that nobody reads yet.
+#[derive(Clone, Copy)]
+pub(super) enum Unread {
+    /// A reader is waited for.
+    Awaited,
+    /// It is not opened.
+    Refused,
+}
 
 /// An open log file.
 pub(super) struct LogFile {
@@ -33,12 +45,20 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path, options: &LogOptions) -> Result<LogFile, LogError> {
+    pub(super) fn open(
+        path: &Path,
+        options: &LogOptions,
+        unread: Unread,
+    ) -> Result<LogFile, LogError> {
         let failed = |error: io::Error| LogError::File {
             path: path.to_path_buf(),
             cause: cause(&error),
         };
-        let file = open(path).map_err(failed)?;
+        let file = match unread {
+            Unread::Refused => open_at_once(path),
+            Unread::Awaited => open(path),
+        };
+        let file = file.map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         Ok(LogFile {
             path: path.to_path_buf(),
@@ -166,7 +186,7 @@ impl LogFile {
 
     /// Opens the path again, which may lead to a new file by now.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        let file = open(&self.path)?;
+        let file = open_at_once(&self.path)?;
         self.bytes = file.metadata()?.len();
         self.file = file;
         self.is_torn = false;
@@ -176,11 +196,27 @@ impl LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(MODE)
-        .open(path)
+    how().open(path)
+}
+
+/// As [`open`], but never waits for a reader: a server that runs has no time for that.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = how().custom_flags(flags).open(path).map_err(|error| {
+        let is_pipe = fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
+        if is_pipe && error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) {
+            return io::Error::new(error.kind(), "it is a pipe that nobody reads");
+        }
+        error
+    })?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+fn how() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE);
+    options
 }
 
 fn with_suffix(path: &Path, stamp: &str) -> PathBuf {
@@ -227,7 +263,7 @@ mod tests {
             file_bytes_max: 1,
             ..LogOptions::default()
         };
-        let mut file = LogFile::open(Path::new("/dev/null"), &options).unwrap();
+        let mut file = LogFile::open(Path::new("/dev/null"), &options, Unread::Refused).unwrap();
         file.write("longer than one byte\n").unwrap();
         assert!(!file.is_over());
     }

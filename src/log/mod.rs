@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use crate::cause::cause;
 
+use self::file::Unread;
 use self::line::Style;
 use self::sink::Sink;
 use self::stderr::Stderr;
@@ -242,7 +243,7 @@ impl Logger {
     ///
     /// [`LogError`] if it cannot be opened.
     pub fn new(options: &LogOptions) -> Result<Logger, LogError> {
-        let sink = Sink::open(options)?;
+        let sink = Sink::open(options, Unread::Awaited)?;
         Ok(Logger::assemble(sink, options, switches(options)))
     }
 
@@ -292,7 +293,7 @@ impl Logger {
         let sink = if stays {
             None
         } else {
-            Some(Sink::open(options)?)
+            Some(Sink::open(options, Unread::Refused)?)
         };
         announce();
         let mut core = self.core();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use super::file::LogFile;
+use super::file::{LogFile, Unread};
 use super::line::Style;
 use super::stderr::Stderr;
 use super::syslog::Syslog;
@@ -20,9 +20,9 @@ pub(super) enum Sink {
 
 impl Sink {
     /// Opens the first that is set: file, remote syslog, local syslog, standard error.
-    pub(super) fn open(options: &LogOptions) -> Result<Sink, LogError> {
+    pub(super) fn open(options: &LogOptions, unread: Unread) -> Result<Sink, LogError> {
         match options.destination() {
-            Destination::File(path, ..) => LogFile::open(path, options).map(Sink::File),
+            Destination::File(path, ..) => LogFile::open(path, options, unread).map(Sink::File),
             Destination::RemoteSyslog(url) => Syslog::remote(url).map(Sink::Syslog),
             Destination::Stderr => Ok(Sink::Stderr(Stderr::new())),
             Destination::Syslog => Syslog::local().map(Sink::Syslog),
