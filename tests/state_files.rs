@@ -4,10 +4,11 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use rustix::process::Signal;
 
-use support::server::Start;
+use support::server::{Process, Start};
 use support::{ScratchDir, midge, programs};
 
 #[test]
@@ -36,4 +37,37 @@ fn a_pid_file_that_waits_for_it_is_written_where_no_other_may_be() {
         }
     }
     fs::set_permissions(&closed, mode(0o755)).expect("it is the test's own");
+}
+
+#[test]
+fn the_ports_file_has_the_same_name_after_an_upgrade() {
+    let dir = ScratchDir::new();
+    let at = |name: &str| dir.path().join(name);
+    // A copy that this process made could be open for writing in a child of another test still, and would not run.
+    let copied = Command::new("cp").arg(midge()).arg(at("midge")).status();
+    assert!(copied.is_ok_and(|it| it.success()));
+    let conf = |ports: &str| {
+        let ports = at(ports);
+        fs::create_dir(&ports).expect("the directory is the test's own");
+        let text = format!(
+            "listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n",
+            ports.display()
+        );
+        fs::write(at("conf"), text).expect("the directory is the test's own");
+    };
+    conf("old");
+    let mut command = Command::new(at("midge"));
+    command.arg("-c").arg(at("conf"));
+    let mut process = Process::spawn(command).expect("it runs");
+    let has = |line: &'static str| move |log: &str| log.contains(line);
+    assert_eq!(process.wait_for_log(has("Server is ready")), Ok(()));
+    fs::remove_file(at("midge")).expect("it is there");
+    conf("new");
+    process.signal(Signal::HUP);
+    let reloaded = has("Reloaded server configuration");
+    assert_eq!(process.wait_for_log(reloaded), Ok(()));
+    let name = format!("midge_{}.ports", process.id());
+    assert!(at("new").join(name).exists());
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
 }

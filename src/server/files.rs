@@ -222,5 +222,8 @@ fn ports_file_name() -> String {
         .as_deref()
         .and_then(Path::file_name)
         .unwrap_or_else(|| "midge".as_ref());
-    format!("{}_{}.ports", name.to_string_lossy(), process::id())
+    let name = name.to_string_lossy();
+    // An upgrade may have replaced the file while it runs.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
+    format!("{name}_{}.ports", process::id())
 }
