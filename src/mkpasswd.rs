@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::cause::cause;
 use crate::cli::parse_bool;
 use crate::id::random;
 
@@ -71,7 +72,7 @@ impl fmt::Display for MkpasswdError {
             }
             MkpasswdError::Flag(what) => write!(f, "{what} (try `mkpasswd -h`)"),
             MkpasswdError::Hash(cause) => write!(f, "Error producing bcrypt hash: {cause}"),
-            MkpasswdError::Io(cause) => write!(f, "Error reading or writing: {cause}"),
+            MkpasswdError::Io(error) => write!(f, "Error reading or writing: {}", cause(error)),
             MkpasswdError::Mismatch => f.write_str("Error, passwords do not match"),
             MkpasswdError::NoPassword => f.write_str("Error, no password was given"),
             MkpasswdError::PasswordTooLong(bytes) => {

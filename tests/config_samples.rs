@@ -369,4 +369,10 @@ fn what_cannot_be_read_is_an_error() {
         .unwrap_err()
         .to_string();
     assert_eq!(error, "read /: is a directory");
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    let error = config::load(&link, &System).unwrap_err().to_string();
+    let expected = format!("open {}: too many levels of symbolic links", link.display());
+    assert_eq!(error, expected);
 }

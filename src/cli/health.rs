@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Flags;
+use crate::cause::cause;
 use crate::config::Outside;
 use crate::config::options::{Options, TlsConfig};
 use crate::net::tls::{Blocking, TlsClient};
@@ -107,7 +108,7 @@ pub fn check_health(
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             unwell(&format!("no answer in {} s", PATIENCE.as_secs()))
         }
-        _ => unwell(&error.to_string()),
+        _ => unwell(&cause(&error)),
     })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1).filter(|_| head.starts_with("HTTP/")) {

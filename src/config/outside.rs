@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::cause::cause;
 use crate::limits;
 
 /// Where a configuration gets files and environment variables from.
@@ -69,6 +70,8 @@ pub(super) fn describe(path: &str, error: &io::Error) -> String {
         io::ErrorKind::NotFound => format!("open {path}: no such file or directory"),
         io::ErrorKind::PermissionDenied => format!("open {path}: permission denied"),
         io::ErrorKind::IsADirectory => format!("read {path}: is a directory"),
+        // Hardly anything goes wrong after that.
+        _ if error.raw_os_error().is_some() => format!("open {path}: {}", cause(error)),
         _ => format!("read {path}: {error}"),
     }
 }
