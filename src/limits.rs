@@ -137,6 +137,8 @@ pub const IDLE_TRIM: Duration = Duration::from_secs(1);
 pub const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of a configuration, its includes and environment values counted in.
 pub const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a file with certificates or a key.
+pub const TLS_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Values plus bytes of text in a configuration with every variable written out.
 pub const CONFIG_EXPANDED_MAX: usize = 16 * 1024 * 1024;
 /// Levels of maps and arrays in a configuration, those inside variables counted in.

@@ -1,6 +1,7 @@
 //! Certificates and keys from PEM files: the only place that knows their format.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -10,6 +11,7 @@ use rustls_pemfile::Item;
 use super::TlsError;
 use crate::cause::cause;
 use crate::config::options::CertFiles;
+use crate::limits;
 
 /// Where systems keep the authorities that they trust.
 const SYSTEM_AUTHORITIES: [&str; 6] = [
@@ -26,8 +28,7 @@ pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// What a PEM file holds that concerns us, whatever is written between.
 fn items(path: &Path) -> Result<Vec<Item>, String> {
-    let text =
-        fs::read(path).map_err(|error| format!("open {}: {}", path.display(), cause(&error)))?;
+    let text = read(path)?;
     let (mut rest, mut items) = (text.as_slice(), Vec::new());
     while let Some((item, after)) =
         rustls_pemfile::read_one_from_slice(rest).map_err(|error| describe(path, &error))?
@@ -36,6 +37,22 @@ fn items(path: &Path) -> Result<Vec<Item>, String> {
         rest = after;
     }
     Ok(items)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let ceiling = u64::try_from(limits::TLS_FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = Vec::new();
+    let file = File::open(path).and_then(|file| {
+        let mut start = file.take(ceiling.saturating_add(1));
+        start.read_to_end(&mut text)
+    });
+    file.map_err(|error| format!("open {}: {}", path.display(), cause(&error)))?;
+    if text.len() > limits::TLS_FILE_BYTES_MAX {
+        let (path, limit) = (path.display(), limits::TLS_FILE_BYTES_MAX);
+        let text = format!("{path}: file is too large for TLS, the limit is {limit} bytes");
+        return Err(text);
+    }
+    Ok(text)
 }
 
 fn describe(path: &Path, error: &rustls_pemfile::Error) -> String {
@@ -71,7 +88,7 @@ pub(super) fn pair(files: &CertFiles) -> Result<Pair, String> {
     let has_certificate = in_key_file
         .into_iter()
         .any(|item| as_certificate(item).is_some());
-    let is_encrypted = fs::read(&files.key_file).is_ok_and(|text| {
+    let is_encrypted = read(&files.key_file).is_ok_and(|text| {
         memchr::memmem::find(&text, b"-----BEGIN ENCRYPTED PRIVATE KEY-----").is_some()
     });
     Err(if is_encrypted {
@@ -126,4 +143,23 @@ fn system_authorities() -> RootCertStore {
         store.add_parsable_certificates(items.into_iter().filter_map(as_certificate));
     }
     store
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_the_limit_is_not_taken_in() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let limit = u64::try_from(limits::TLS_FILE_BYTES_MAX).unwrap();
+        file.as_file().set_len(limit + 1).unwrap();
+        let expected = format!(
+            "{}: file is too large for TLS, the limit is 16777216 bytes",
+            file.path().display()
+        );
+        assert_eq!(items(file.path()).unwrap_err(), expected);
+        file.as_file().set_len(limit).unwrap();
+        assert!(items(file.path()).unwrap().is_empty());
+    }
 }
