@@ -147,12 +147,15 @@ impl LogFile {
     }
 
     /// Removes the oldest backups above the limit; returns their names, and whether one could not be removed.
-    pub(super) fn purge(&self) -> Vec<(PathBuf, io::Result<()>)> {
+    ///
+    /// The newest is `fresh`, whatever its name says: clocks are set back, each autumn at the latest.
+    pub(super) fn purge(&self, fresh: &Path) -> Vec<(PathBuf, io::Result<()>)> {
         let Some(backups_max) = self.files_max.checked_sub(1) else {
             return Vec::new();
         };
         let mut backups = self.backups();
         order::sort(&mut backups);
+        order::sort_by_key(&mut backups, |path| path == fresh);
         backups.truncate(backups.len().saturating_sub(backups_max));
         let remove = |backup: PathBuf| {
             let result = fs::remove_file(&backup);

@@ -426,10 +426,9 @@ impl Core {
             return;
         }
         let rotated = file.rotate(&self.style.file_stamp(SystemTime::now()));
-        let purged = if rotated.is_ok() {
-            file.purge()
-        } else {
-            Vec::new()
+        let purged = match &rotated {
+            Ok(Some(fresh)) => file.purge(fresh),
+            _ => Vec::new(),
         };
         match rotated {
             Ok(None) => self.emit(Level::Warn, "The log file was gone: a new one begins"),

@@ -217,6 +217,25 @@ fn a_file_over_its_limit_is_rotated_and_only_so_many_are_kept() {
 }
 
 #[test]
+fn what_was_just_put_aside_is_kept_though_the_clock_was_set_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let ahead = directory.path().join("log.2999.01.01.00.00.00.000000000");
+    std::fs::write(&ahead, "of yesterday").unwrap();
+    let options = LogOptions {
+        file_bytes_max: 300,
+        files_max: 2,
+        ..file_options(&path)
+    };
+    let logger = Logger::new(&options).unwrap();
+    let line = "x".repeat(400);
+    info!(logger, "{line}");
+    let kept = backups(directory.path());
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(read(&kept[0]), [format!("[INF] {line}")]);
+}
+
+#[test]
 fn a_file_that_is_over_its_limit_at_start_is_rotated_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
