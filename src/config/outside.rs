@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use crate::cause::cause;
@@ -38,9 +39,14 @@ impl Outside for System {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let ceiling = u64::try_from(limits::CONFIG_BYTES_MAX).unwrap_or(u64::MAX);
         let mut text = Vec::new();
-        File::open(path)?
-            .take(ceiling.saturating_add(1))
-            .read_to_end(&mut text)?;
+        let file = File::open(path)?;
+        let mut start = (&file).take(ceiling.saturating_add(1));
+        start.read_to_end(&mut text)?;
+        if text.is_empty() && file.metadata()?.file_type().is_fifo() {
+            // What was to fill it has failed, or it was read to its end before. Nobody wants a server without users for that.
+            let text = "it is a pipe that gives nothing";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         if text.len() > limits::CONFIG_BYTES_MAX {
             let limit = limits::CONFIG_BYTES_MAX;
             let text = format!("file is too large for a configuration, the limit is {limit} bytes");
