@@ -12,7 +12,7 @@ use midge::log::{Level, Logger};
 use midge::notify::Notifier;
 use midge::server::{Heartbeat, Setup};
 use midge::{Options, Server};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -111,6 +111,9 @@ fn check(flags: &Flags) -> Result<(), String> {
 }
 
 fn run(flags: &Flags) -> ExitCode {
+    // A file that has come to its limit of size is like a full disk then: lines of the log are lost, and nothing ends. It
+    // fails for signals that the system does not know alone.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let loaded = match load(flags) {
         Ok(loaded) => loaded,
         Err(text) => return fail(&text),

@@ -11,8 +11,8 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use support::http::get_until;
-use support::server::Server;
-use support::{DEADLINE, ScratchDir, start_midge, wait_for};
+use support::server::{Server, Start};
+use support::{DEADLINE, ScratchDir, programs, start_midge, wait_for};
 
 /// Clients come and go, which the log hears of at its most talkative.
 fn chatter(server: &Server) {
@@ -211,6 +211,22 @@ fn a_full_disk_stops_nobody() {
     let server = start_midge("log_file: \"/dev/full\"\ndebug: true\ntrace: true");
     chatter(&server);
     ends_with_0(server);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_stops_nobody() {
+    let dir = ScratchDir::new();
+    let file = dir.path().join("log");
+    for program in programs() {
+        let conf = format!("log_file: {:?}\ndebug: true\ntrace: true", file.display());
+        let server = Start::new(&program).conf(&conf).file_blocks(20).started();
+        chatter(&server);
+        ends_with_0(server);
+        // It has come to its limit.
+        let bytes = fs::metadata(&file).expect("a file").len();
+        assert!([10_240, 20_480].contains(&bytes), "{bytes}");
+        fs::remove_file(&file).expect("it is there");
+    }
 }
 
 #[test]

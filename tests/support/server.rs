@@ -21,7 +21,8 @@ pub(crate) struct Start {
     conf: Option<String>,
     args: Vec<OsString>,
     variables: Vec<(&'static str, OsString)>,
-    descriptors: Option<u32>,
+    /// Commands of a shell.
+    limits: Vec<String>,
     folder: Option<PathBuf>,
 }
 
@@ -33,7 +34,7 @@ impl Start {
             conf: None,
             args: Vec::new(),
             variables: Vec::new(),
-            descriptors: None,
+            limits: Vec::new(),
             folder: None,
         }
     }
@@ -58,7 +59,13 @@ impl Start {
 
     /// With at most this many open descriptors.
     pub(crate) fn descriptors(mut self, limit: u32) -> Start {
-        self.descriptors = Some(limit);
+        self.limits.push(format!("ulimit -n {limit}"));
+        self
+    }
+
+    /// With files of at most so many blocks, of 512 or 1024 bytes as the shell has it.
+    pub(crate) fn file_blocks(mut self, limit: u32) -> Start {
+        self.limits.push(format!("ulimit -f {limit}"));
         self
     }
 
@@ -118,11 +125,11 @@ impl Start {
     }
 
     fn command(&self) -> Command {
-        let Some(limit) = self.descriptors else {
+        if self.limits.is_empty() {
             return Command::new(&self.program);
-        };
+        }
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let script = format!("{}; exec \"$0\" \"$@\"", self.limits.join("; "));
         command.arg("-c").arg(script).arg(&self.program);
         command
     }
