@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use support::server::{Process, Start};
-use support::{ScratchDir, midge, programs};
+use support::{ScratchDir, midge, programs, wait_for};
 
 #[test]
 fn a_pid_file_that_waits_for_it_is_written_where_no_other_may_be() {
@@ -70,4 +70,33 @@ fn the_ports_file_has_the_same_name_after_an_upgrade() {
     assert!(at("new").join(name).exists());
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn the_ports_file_has_addresses_to_connect_to_under_the_service_manager() {
+    let dir = ScratchDir::new();
+    // As `ProcSubset=pid` of the unit in configs/ has it.
+    let script = "mount -t proc -o subset=pid proc /proc && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "--pid", "--fork"]);
+    command.args(["--kill-child", "sh", "-c", script, "sh"]);
+    command.arg(midge()).args(["-a", "0.0.0.0", "-p", "-1"]);
+    command.arg("--ports_file_dir").arg(dir.path());
+    let Ok(mut process) = Process::spawn(command) else {
+        return support::say_left_out("a process of its own world: there is no unshare");
+    };
+    let ports = || {
+        let mut files = fs::read_dir(dir.path()).ok()?.flatten();
+        let file = files.find(|it| it.path().extension().is_some_and(|it| it == "ports"))?;
+        Some(fs::read_to_string(file.path()).expect("text"))
+    };
+    let found = wait_for(|| match process.ended() {
+        Some(_) => Some(None),
+        None => ports().map(Some),
+    });
+    let Some(ports) = found.expect("it starts in time") else {
+        return support::say_left_out("a /proc of processes alone: the system mounts none for us");
+    };
+    assert!(!ports.contains("0.0.0.0"), "{ports}");
+    assert!(ports.contains("nats://127.0.0.1:"), "{ports}");
 }

@@ -16,9 +16,9 @@ pub fn reachable(bound: IpAddr) -> Vec<IpAddr> {
         return vec![bound];
     }
     let table = |path| fs::read_to_string(path).unwrap_or_default();
-    let mut found = ipv4(&table("/proc/net/fib_trie"));
+    let mut found = ipv4(&table("/proc/self/net/fib_trie"));
     if bound.is_ipv6() {
-        found.extend(ipv6(&table("/proc/net/if_inet6")));
+        found.extend(ipv6(&table("/proc/self/net/if_inet6")));
     }
     if found.is_empty() {
         found.push(bound);
@@ -105,7 +105,7 @@ fe8000000000000000fc00fffe000001 04 40 20 80     eth0
         assert_eq!(reachable(loopback), [loopback]);
         let all = reachable(Ipv4Addr::UNSPECIFIED.into());
         assert!(!all.is_empty() && all.iter().all(IpAddr::is_ipv4));
-        if fs::exists("/proc/net/fib_trie").unwrap_or(false) {
+        if fs::exists("/proc/self/net/fib_trie").unwrap_or(false) {
             assert!(all.contains(&loopback));
         }
     }
