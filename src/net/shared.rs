@@ -109,6 +109,33 @@ pub struct Closed {
 }
 
 impl Shared {
+    /// What the workers with these mailboxes share, on a machine with so many cores, before anything has happened.
+    #[must_use]
+    pub fn new(mailboxes: Vec<Mailbox>, log: Logger, cores: usize) -> Self {
+        let workers = mailboxes.len();
+        Shared {
+            mailboxes,
+            log,
+            connections: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            parting: AtomicUsize::new(0),
+            slow_consumers: Tally::default(),
+            addresses: Mutex::default(),
+            address_refusals: AtomicUsize::new(0),
+            pulse: Pulse::new(workers),
+            tls_rate: HandshakeRate::default(),
+            stale: Tally::default(),
+            auth_failures: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            control: OnceLock::new(),
+            closed: Closed::default(),
+            desk: Desk::default(),
+            crowd_changed: AtomicBool::new(false),
+            verifier: Verifier::default(),
+            polling: Places::on(cores),
+            buffered: AtomicUsize::new(0),
+        }
+    }
+
     /// A time as monitoring counts it.
     #[inline]
     #[must_use]

@@ -14,9 +14,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -27,14 +27,10 @@ use crate::id;
 use crate::limits;
 use crate::log::{LineFormat, LogOptions, Logger, debug, info};
 use crate::net::acceptor::{Acceptor, Control, Listener};
-use crate::net::busy_poll::Places;
-use crate::net::cluster::Desk;
 use crate::net::mailbox::{Command, Mailbox, Settings};
 use crate::net::monitor::MonitorListeners;
-use crate::net::pulse::Pulse;
-use crate::net::shared::{Closed, Shared, Tally};
-use crate::net::tls::{HandshakeRate, TlsContexts};
-use crate::net::verifier::Verifier;
+use crate::net::shared::Shared;
+use crate::net::tls::TlsContexts;
 use crate::net::worker::Worker;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
@@ -172,27 +168,7 @@ impl Server {
             .collect::<io::Result<_>>()?;
         let (polls, mailboxes): (Vec<_>, Vec<_>) = mailboxes.into_iter().unzip();
         let auth = Authenticator::new(&options);
-        let shared = Arc::new(Shared {
-            mailboxes,
-            log,
-            connections: polls.iter().map(|_| AtomicUsize::new(0)).collect(),
-            slow_consumers: Tally::default(),
-            stale: Tally::default(),
-            auth_failures: AtomicUsize::new(0),
-            epoch: Instant::now(),
-            control: OnceLock::new(),
-            closed: Closed::default(),
-            addresses: Mutex::default(),
-            address_refusals: AtomicUsize::new(0),
-            tls_rate: HandshakeRate::default(),
-            pulse: Pulse::new(workers),
-            desk: Desk::default(),
-            crowd_changed: AtomicBool::new(false),
-            verifier: Verifier::default(),
-            polling: Places::on(cores()),
-            parting: AtomicUsize::new(0),
-            buffered: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(Shared::new(mailboxes, log, cores()));
         let mut files = Files::default();
         if let Some(path) = &options.pid_file {
             files.write_pid(PidFile::prepare(path)?)?;
