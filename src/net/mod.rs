@@ -8,6 +8,8 @@ mod addresses;
 pub mod busy_poll;
 pub mod cluster;
 mod fan_out;
+#[cfg(test)]
+mod fixture;
 mod flow;
 pub mod interfaces;
 pub mod mailbox;

@@ -415,3 +415,6 @@ fn context<'a>(settings: &'a Settings, info: &'a ServerInfo, now: Instant) -> Co
 fn slot(key: usize) -> u32 {
     u32::try_from(key).expect("a process has fewer than 2^32 descriptors")
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,9 +168,18 @@ impl Worker {
     }
 
     pub(super) fn feed(&mut self, conn: u32, bytes: &[u8]) {
-        // Whoever sent this may have seen what other workers have handed over to us: that comes first.
+        let Some(serial) = self.connections.get(conn as usize).map(|it| it.serial) else {
+            return;
+        };
+        // Whoever sent this may have seen what other workers have handed over to us: that comes first. It may be the end of
+        // the connection, and the beginning of another one in its slot.
         self.take_mail();
-        let Some(parts) = self.parts(conn) else {
+        let worker = self.index;
+        let Some(parts) = self.parts_of(Origin {
+            worker,
+            conn,
+            serial,
+        }) else {
             return;
         };
         let (connection, outlets) = (parts.connection, parts.outlets);

@@ -1,0 +1,70 @@
+//! A worker without its loop: what one step after the other comes to.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::config::options::Options;
+use crate::net::fixture;
+use crate::net::mailbox::{Arrival, Command};
+use crate::session::Client;
+
+/// The first of two workers.
+fn worker(options: Options) -> Worker {
+    let (mut polls, shared) = fixture::shared(2);
+    Worker::new(
+        0,
+        polls.swap_remove(0),
+        shared,
+        fixture::settings(options),
+        1,
+    )
+}
+
+/// A connection of a client: its end, and what hands the other one to a worker.
+fn client() -> (TcpStream, Command) {
+    static LAST_ID: AtomicU64 = AtomicU64::new(0);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("its address");
+    let peer = TcpStream::connect(addr).expect("a connection");
+    let (socket, addr) = listener.accept().expect("its other end");
+    socket.set_nonblocking(true).expect("a flag");
+    let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
+    let adopt = Command::Adopt {
+        socket: mio::net::TcpStream::from_std(socket),
+        session: Arrival::Client(Box::new(Client::new(id, addr))),
+        refuse: None,
+        place: None,
+    };
+    (peer, adopt)
+}
+
+/// Has a worker serve a client; gives the client's end, and its connection's slot and serial.
+fn adopted(worker: &mut Worker) -> (TcpStream, u32, u32) {
+    let (peer, adopt) = client();
+    let known: Vec<u32> = worker.slots();
+    worker.shared.connections[0].fetch_add(1, Ordering::Relaxed);
+    worker.obey(adopt);
+    let conn = worker.slots().into_iter().find(|it| !known.contains(it));
+    let conn = conn.expect("a connection");
+    (peer, conn, worker.connections[conn as usize].serial)
+}
+
+#[test]
+fn what_was_read_is_not_for_whoever_has_the_slot_now() {
+    let mut worker = worker(Options::default());
+    let (_first, conn, serial) = adopted(&mut worker);
+    // Its peer has gone, so that nothing is waited for when the connection ends.
+    worker.connections[conn as usize].hung_up = true;
+    let (_second, adopt) = client();
+    let mailbox = &worker.shared.mailboxes[0];
+    mailbox.command(Command::Close {
+        count: 1,
+        reason: CloseReason::Kicked,
+    });
+    mailbox.command(adopt);
+    worker.feed(conn, b"PUB a 2\r\nhi\r\n");
+    let second = &worker.connections[conn as usize];
+    assert_ne!(second.serial, serial);
+    assert_eq!(second.peer.received().msgs, 0);
+}
