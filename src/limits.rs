@@ -131,8 +131,8 @@ pub const LEEWAY_BYTES: usize = 64 * 1024;
 pub const LEEWAY_PAUSE: Duration = Duration::from_millis(10);
 /// Time for connected clients to take what is queued for them when the server stops.
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
-/// Time without work after which a worker gives spare memory back.
-pub const IDLE_TRIM: Duration = Duration::from_secs(1);
+/// Time after which a worker that has read something gives spare memory back, whether it is idle by then or not.
+pub const TRIM_AFTER: Duration = Duration::from_secs(1);
 /// Time that a peer has to read our last words and close its side.
 pub const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of a configuration, its includes and environment values counted in.

@@ -226,9 +226,15 @@ impl Outlets {
             let outlet = slots.get_mut(conn as usize).and_then(Option::as_mut);
             outlet.is_some_and(|outlet| outlet.transport.trim())
         });
-        self.doomed = Vec::new();
-        self.blocked = Vec::new();
-        self.resumed = Vec::new();
+        // What is in them has yet to be seen to.
+        self.doomed.shrink_to_fit();
+        self.blocked.shrink_to_fit();
+        self.resumed.shrink_to_fit();
+    }
+
+    /// Whether connections are to end, to be watched or to be read from again.
+    pub(super) fn has_come_to_something(&self) -> bool {
+        !(self.doomed.is_empty() && self.blocked.is_empty() && self.resumed.is_empty())
     }
 
     /// Writes to one connection, as much as it takes.

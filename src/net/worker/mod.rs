@@ -126,7 +126,7 @@ pub struct Worker {
     handshakes_left: usize,
     /// When to log how many handshakes there were too many.
     report_rate_at: Option<Instant>,
-    /// When to give spare memory back, if nothing happens until then.
+    /// When to give spare memory back.
     trim_at: Option<Instant>,
     /// When the server is stopping: until when clients may take what is queued for them.
     stopping: Option<Instant>,

@@ -68,3 +68,49 @@ fn what_was_read_is_not_for_whoever_has_the_slot_now() {
     assert_ne!(second.serial, serial);
     assert_eq!(second.peer.received().msgs, 0);
 }
+
+#[test]
+fn whoever_is_given_up_as_memory_is_given_back_is_not_forgotten() {
+    let mut worker = worker(Options::default());
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker
+        .outlets
+        .give_up(conn, CloseReason::SlowConsumerMemory);
+    worker.trim_at = Some(worker.outlets.now);
+    worker.fire_timers();
+    assert!(worker.connections.is_empty());
+}
+
+#[test]
+fn a_socket_that_takes_nothing_is_watched_before_the_worker_sleeps() {
+    let mut worker = worker(Options::default());
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker.finish_turn();
+    // What a timer has to say is too much for the socket.
+    worker.send(conn, &vec![b'x'; 16 * 1024 * 1024]);
+    worker.fire_timers();
+    let outlet = worker.outlets.get(conn).expect("an outlet");
+    assert!(outlet.blocked_since().is_some() && outlet.watched);
+    let deadline = worker.settings.options.write_deadline;
+    assert_eq!(worker.timers.next(), Some(worker.outlets.now + deadline));
+}
+
+#[test]
+fn what_many_are_to_get_is_written_before_memory_is_given_back() {
+    let mut worker = worker(Options::default());
+    let clients: Vec<_> = (0..limits::FAN_OUT_MIN)
+        .map(|_| adopted(&mut worker))
+        .collect();
+    for &(_, conn, _) in &clients {
+        worker.feed(conn, b"SUB news 1\r\n");
+    }
+    worker.finish_turn();
+    // As when somebody is given up above `memory_limit`, which others hear of.
+    worker.announce(0, (b"news", b""), "x");
+    worker.trim_at = Some(worker.outlets.now);
+    worker.fire_timers();
+    for (_, conn, _) in clients {
+        let delivered = worker.outlets.get(conn).expect("an outlet").delivered;
+        assert_eq!((delivered.msgs, delivered.bytes), (1, 1));
+    }
+}

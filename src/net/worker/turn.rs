@@ -16,28 +16,28 @@ use crate::session::{Beat, CloseReason};
 
 impl Worker {
     pub(super) fn finish_turn(&mut self) {
-        self.outlets.flush_all();
-        while let Some((conn, reason)) = self.outlets.doomed.pop() {
-            self.begin_closing(conn, reason);
-        }
-        while let Some(origin) = self.outlets.resumed.pop() {
-            self.unstall(origin.conn, origin.serial);
-        }
-        while let Some(conn) = self.outlets.blocked.pop() {
-            let limit = self.write_deadline(conn);
-            let at = self.outlets.now + limit;
-            if let Some(outlet) = self.outlets.get(conn) {
-                let serial = outlet.serial;
-                self.timers.set(Deadline {
-                    at,
-                    conn,
-                    serial,
-                    purpose: Purpose::Write,
-                });
-            }
-        }
+        self.write_all();
         if !self.read_buffer.is_empty() && self.trim_at.is_none() {
-            self.trim_at = Some(self.outlets.now + limits::IDLE_TRIM);
+            self.trim_at = Some(self.outlets.now + limits::TRIM_AFTER);
+        }
+    }
+
+    /// Writes all that is queued, and sees to what that has come to, until nothing is left to be seen to: a connection that
+    /// ends may be news to others.
+    fn write_all(&mut self) {
+        self.outlets.flush_all();
+        while self.outlets.has_come_to_something() {
+            while let Some((conn, reason)) = self.outlets.doomed.pop() {
+                self.begin_closing(conn, reason);
+            }
+            while let Some(origin) = self.outlets.resumed.pop() {
+                self.unstall(origin.conn, origin.serial);
+            }
+            while let Some(conn) = self.outlets.blocked.pop() {
+                let limit = self.write_deadline(conn);
+                self.set_deadline(conn, limit, Purpose::Write);
+            }
+            self.outlets.flush_all();
         }
     }
 
@@ -98,10 +98,6 @@ impl Worker {
 
     pub(super) fn fire_timers(&mut self) {
         let now = self.outlets.now;
-        if self.trim_at.is_some_and(|at| at <= now) {
-            self.trim_at = None;
-            self.trim();
-        }
         if self.report_rate_at.is_some_and(|at| at <= now) {
             self.report_rate_at = None;
             self.shared.tls_rate.report(&self.shared.log);
@@ -136,13 +132,13 @@ impl Worker {
                 _ => {}
             }
         }
-        // What the timers queued must not wait for the next turn.
-        self.outlets.flush_all();
-        while let Some((conn, reason)) = self.outlets.doomed.pop() {
-            self.begin_closing(conn, reason);
+        // What the timers, and all that came since the end of the turn, have queued must not wait for the next one.
+        self.write_all();
+        // Behind that: nobody has notes of what is kept for many any more.
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.trim();
         }
-        // Nor must the news that somebody has left.
-        self.outlets.flush_all();
     }
 
     /// Gives back what a busy time needed. Whatever of it is needed again costs one allocation.
