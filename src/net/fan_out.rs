@@ -79,19 +79,30 @@ impl Notes {
         self.last.from == self.last.to
     }
 
-    /// Notes the message at this place, under a sid that can be.
+    /// Notes the message at this place, under a sid that can be. Where that is another run than the last one, gives the
+    /// bytes of those before it.
     #[inline]
-    pub(super) fn add(&mut self, at: u32, sid: &[u8], fan_out: &mut FanOut) {
+    pub(super) fn add(&mut self, at: u32, sid: &[u8], fan_out: &mut FanOut) -> usize {
         if self.last.to == at && self.last.sid() == sid && !self.is_empty() {
             self.last.to += 1;
-            return;
+            return 0;
         }
+        let mut bytes = 0;
         if !self.is_empty() {
-            fan_out.earlier.push(*self);
+            bytes = fan_out.put_by(*self);
             self.before = u32::try_from(fan_out.earlier.len()).unwrap_or(0);
         }
         self.last = Run::new(at, sid);
+        bytes
     }
+}
+
+/// Runs of an outlet that has later ones.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    notes: Notes,
+    /// Bytes of their lines.
+    bytes: usize,
 }
 
 /// Where a message's line is, and the payloads before it.
@@ -114,7 +125,7 @@ pub(super) struct FanOut {
     /// Bytes of all payloads.
     payload: u64,
     /// Runs of outlets that have later ones.
-    earlier: Vec<Notes>,
+    earlier: Vec<Earlier>,
     /// What was last put together; if that was one run, which one, and where its sids are.
     block: Vec<u8>,
     made: Run,
@@ -158,6 +169,24 @@ impl FanOut {
         at
     }
 
+    /// Keeps what an outlet has noted so far, which notes something else next; gives the bytes of its lines.
+    fn put_by(&mut self, notes: Notes) -> usize {
+        let run = notes.last;
+        let start = |at: u32| {
+            let kept = self.messages.get(at as usize);
+            kept.map_or(self.lines.len(), |kept| kept.start)
+        };
+        let before = self.before(&notes).map_or(0, |earlier| earlier.bytes);
+        let bytes = before + start(run.to) - start(run.from);
+        self.earlier.push(Earlier { notes, bytes });
+        bytes
+    }
+
+    /// What an outlet had noted before its last run.
+    fn before(&self, notes: &Notes) -> Option<&Earlier> {
+        self.earlier.get(notes.before.checked_sub(1)? as usize)
+    }
+
     /// Puts together what an outlet has noted: lends it its bytes, and says what it amounts to.
     pub(super) fn lend(&mut self, notes: &Notes) -> (Vec<u8>, Traffic) {
         let run = notes.last;
@@ -185,8 +214,7 @@ impl FanOut {
         let mut next = Some(notes);
         while let Some(notes) = next {
             runs.push(notes.last);
-            let before = notes.before.checked_sub(1);
-            next = before.and_then(|at| self.earlier.get(at as usize));
+            next = self.before(notes).map(|earlier| &earlier.notes);
         }
         self.block.clear();
         self.sids_at.clear();
@@ -302,8 +330,14 @@ mod tests {
         }
         // Not the one in the middle, and the last one twice.
         let mut notes = Notes::default();
-        for (at, sid) in [(0, "7"), (2, "7"), (2, "123")] {
-            notes.add(places[at], sid.as_bytes(), &mut fan_out);
+        let lines = ["a 3\r\none\r\n".len(), "a 0\r\n\r\n".len()];
+        for (at, sid, before) in [
+            (0, "7", 0),
+            (2, "7", lines[0]),
+            (2, "123", lines[0] + lines[1]),
+        ] {
+            let bytes = notes.add(places[at], sid.as_bytes(), &mut fan_out);
+            assert_eq!(bytes, before);
         }
         let wanted = "MSG a 7 3\r\none\r\nMSG a 7 0\r\n\r\nMSG a 123 0\r\n\r\n";
         let traffic = Traffic { msgs: 3, bytes: 3 };

@@ -230,10 +230,13 @@ impl Outlet {
         pool.pending += bytes.len();
     }
 
-    /// Queues a message that is kept for many, under a sid that can be noted.
+    /// Queues a message that is kept for many, under a sid that can be noted. Where it comes to more than `most` bytes that
+    /// are only noted, as for one that gets each message many times, they are queued in a copy of its own.
     #[inline]
-    pub(super) fn note(&mut self, at: u32, sid: &[u8], pool: &mut Pool) {
-        self.notes.add(at, sid, &mut pool.fan_out);
+    pub(super) fn note(&mut self, at: u32, sid: &[u8], most: usize, pool: &mut Pool) {
+        if self.notes.add(at, sid, &mut pool.fan_out) > most {
+            self.settle(pool);
+        }
     }
 
     /// Queues what is noted, in a copy of its own.

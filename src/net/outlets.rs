@@ -310,17 +310,18 @@ impl Outlets {
 
     /// As `deliver`, of a message that is kept.
     fn deliver_kept(&mut self, conn: u32, sid: &[u8], at: u32, message: &Message<'_>) -> Delivery {
+        let bounds = self.bounds();
         let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
             return Delivery::Refused;
         };
         if refuses(outlet, &self.settings.options) {
             return Delivery::Refused;
         }
+        outlet.note(at, sid, bounds.unseen(), &mut self.pool);
         let pending = outlet.pending();
-        outlet.note(at, sid, &mut self.pool);
         enlist(outlet, conn, &mut self.listed);
         self.produced += message.line().len();
-        if pending > self.bounds().crowded() {
+        if pending > bounds.crowded() {
             self.crowded(conn, message.line().len())
         } else {
             Delivery::Taken

@@ -114,3 +114,20 @@ fn what_many_are_to_get_is_written_before_memory_is_given_back() {
         assert_eq!((delivered.msgs, delivered.bytes), (1, 1));
     }
 }
+
+#[test]
+fn whoever_has_many_subscriptions_to_a_subject_has_max_pending_all_the_same() {
+    let mut worker = worker(Options {
+        max_pending: 1024 * 1024,
+        ..Options::default()
+    });
+    let (_subscriber, conn, _) = adopted(&mut worker);
+    let subscriptions: String = (0..8000).map(|sid| format!("SUB a {sid}\r\n")).collect();
+    worker.feed(conn, subscriptions.as_bytes());
+    let (_publisher, publisher, _) = adopted(&mut worker);
+    let message = format!("PUB a 8000\r\n{}\r\n", "x".repeat(8000));
+    worker.feed(publisher, message.as_bytes());
+    worker.finish_turn();
+    assert!(worker.outlets.get(conn).is_none());
+    assert_eq!(worker.shared.slow_consumers.sum(), 1);
+}
