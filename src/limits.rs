@@ -204,7 +204,7 @@ pub const MONITOR_WRITE_TIME: Duration = Duration::from_secs(10);
 pub const MONITOR_PAGE_MAX: usize = 100_000;
 /// Bytes of pages that wait for their readers; the next page is not made before there are fewer.
 pub const MONITOR_PENDING_MAX: usize = 32 * 1024 * 1024;
-/// Requests to the server over its own protocol that wait.
+/// Requests to the server over its own protocol that wait for the control thread, and as many for their pages.
 pub const SYSTEM_REQUESTS_MAX: usize = 256;
 /// Bytes of one of them.
 pub const SYSTEM_REQUEST_BYTES_MAX: usize = 16 * 1024;

@@ -425,3 +425,6 @@ pub(super) fn unix_time() -> Duration {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,12 +43,18 @@ impl Monitor {
                     let text = self.envelope(Err((code, why)));
                     self.announce(request.account, request.reply, text);
                 }
-                Reading::Page(page) => {
-                    self.next_job += 1;
-                    let asker = Asker::System(request.account, request.reply);
-                    self.jobs.push_back(Job::new(self.next_job, asker, page));
-                }
+                Reading::Page(page) => self.begin(page, request.account, request.reply),
             }
+        }
+    }
+
+    /// Has a page made, unless so many wait already. Whoever asks so much has to ask again.
+    fn begin(&mut self, page: Request, account: u32, reply: Vec<u8>) {
+        let is_alike = |job: &&Job| matches!(job.asker, Asker::System(..));
+        if self.jobs.iter().filter(is_alike).count() < limits::SYSTEM_REQUESTS_MAX {
+            self.next_job += 1;
+            let asker = Asker::System(account, reply);
+            self.jobs.push_back(Job::new(self.next_job, asker, page));
         }
     }
 
