@@ -129,6 +129,8 @@ pub const STALL_PAUSE: Duration = Duration::from_secs(1);
 pub const LEEWAY_BYTES: usize = 64 * 1024;
 /// See [`LEEWAY_BYTES`].
 pub const LEEWAY_PAUSE: Duration = Duration::from_millis(10);
+/// Time after which connections are looked for that could not be accepted for want of a descriptor.
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Time for connected clients to take what is queued for them when the server stops.
 pub const FLUSH_AT_STOP: Duration = Duration::from_secs(3);
 /// Time after which a worker that has read something gives spare memory back, whether it is idle by then or not.

@@ -845,3 +845,24 @@ fn a_certificate_must_be_that_of_a_known_host_where_that_is_asked_for() {
         }
     }
 }
+
+/// Connections to the route port that come while there is no descriptor left wait for one, though nobody else comes.
+#[test]
+fn servers_that_come_when_descriptors_run_out_are_served_later() {
+    const LIMIT: u32 = 64;
+    let Some(path) = M.path() else { return };
+    let conf = Node::new(M, "n0").conf();
+    let server = Start::new(&path).conf(&conf).descriptors(LIMIT).started();
+    let address = ([127, 0, 0, 1], route_port(&server)).into();
+    let open = || Connection::open(address).expect("a connection");
+    let mut first: Vec<_> = (0..LIMIT / 4).map(|_| open()).collect();
+    for one in &mut first {
+        one.expect_info();
+    }
+    let mut later: Vec<_> = (0..LIMIT).map(|_| open()).collect();
+    // So many cannot be open at the same time. Each that has been served makes room for another one.
+    drop(first);
+    for mut one in later.drain(..) {
+        one.expect_info();
+    }
+}

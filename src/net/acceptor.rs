@@ -1,7 +1,9 @@
 //! The control thread: accepts connections and hands them to the workers.
 //!
 //! When descriptors run out, a connection cannot even be refused, and would stay in the system's queue to be reported
-//! over and over. A spare descriptor, given up for the moment, lets it be accepted and closed.
+//! over and over. A spare descriptor, given up for the moment, lets it be accepted and closed. What comes to the other
+//! ports, those for routes and for monitoring, stays in the queue: no event tells of it again, so that it is looked for
+//! after a while.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -249,6 +251,8 @@ pub struct Acceptor {
     heartbeat: Option<Heartbeat>,
     spare: Option<File>,
     last_id: u64,
+    /// When to look for connections that were left in a queue for want of a descriptor.
+    accept_at: Option<Instant>,
     /// Descriptors have run out, and the log says so.
     exhausted: bool,
     monitor: Monitor,
@@ -305,6 +309,7 @@ impl Acceptor {
             heartbeat,
             spare: File::open("/dev/null").ok(),
             last_id: 0,
+            accept_at: None,
             exhausted: false,
             monitor,
         };
@@ -346,18 +351,19 @@ impl Acceptor {
             let due = due.map(|at| at.saturating_duration_since(Instant::now()));
             let cluster_at = self.cluster.as_ref().and_then(Cluster::next);
             let cluster_in = cluster_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let timeout = [beat_in, cluster_in, due].into_iter().flatten().min();
+            let accept_in = self.accept_at;
+            let accept_in = accept_in.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeouts = [beat_in, cluster_in, due, accept_in];
+            let timeout = timeouts.into_iter().flatten().min();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     panic!("cannot poll: {error}")
                 }
                 _ => {}
             }
-            if events.iter().any(|event| event.token() == LISTENER) {
-                self.accept_all();
-            }
+            self.accept_everywhere(&events);
             for event in &events {
-                self.monitor.on_event(event, self.poll.registry());
+                self.monitor.on_event(event);
             }
             self.look_after_cluster(&events);
             self.obey();
@@ -366,6 +372,24 @@ impl Acceptor {
         self.monitor.announce_shutdown();
         // Whoever waits for an order to be carried out need not any longer.
         self.control.orders().clear();
+    }
+
+    /// Accepts what these events tell of at each port, and what was left in the queues if that is due.
+    fn accept_everywhere(&mut self, events: &Events) {
+        let now = Instant::now();
+        let is_due = self.accept_at.take_if(|at| *at <= now).is_some();
+        let has_come = |token| is_due || events.iter().any(|event| event.token() == token);
+        let mut is_short = has_come(LISTENER) && !self.accept_all();
+        if has_come(cluster::LISTENER) {
+            if let Some(cluster) = &mut self.cluster {
+                is_short |= !cluster.accept_all(&mut self.last_id);
+            }
+        }
+        let registry = self.poll.registry();
+        is_short |= !self.monitor.accept_everywhere(registry, has_come);
+        if is_short {
+            self.accept_at = Some(now + limits::ACCEPT_PAUSE);
+        }
     }
 
     /// Gives the monitoring port what came for it.
@@ -390,10 +414,7 @@ impl Acceptor {
             return;
         };
         for event in events {
-            if event.token() == cluster::LISTENER {
-                // An error is a peer that was gone before it was accepted, or a lack that may pass.
-                while matches!(cluster.accept(&mut self.last_id), Ok(true)) {}
-            } else if event.token().0 >= cluster::DIALS {
+            if event.token().0 >= cluster::DIALS {
                 cluster.on_writable(event.token());
             }
         }
@@ -472,20 +493,22 @@ impl Acceptor {
         }
     }
 
-    fn accept_all(&mut self) {
+    /// Accepts all connections of clients; false if some had to be left in the queue.
+    fn accept_all(&mut self) -> bool {
         while let Some(listener) = &self.listener {
             match listener.accept() {
                 Ok((socket, addr)) => self.place(socket, addr),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if is_exhaustion(&error) => {
                     if !self.shed(&error) {
-                        return;
+                        return false;
                     }
                 }
                 // The peer was gone before it was accepted, or a signal came.
                 Err(_) => {}
             }
         }
+        true
     }
 
     /// Gives a connection to the worker that has the fewest, by blocks.
@@ -590,7 +613,7 @@ fn beat(heartbeat: &mut Heartbeat, shared: &Shared) -> Duration {
 }
 
 /// Whether the process or the system has run out of descriptors or memory for sockets.
-fn is_exhaustion(error: &io::Error) -> bool {
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]

@@ -14,6 +14,7 @@ mod dialer;
 mod members;
 mod targets;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ use std::time::Instant;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
+use super::acceptor::is_exhaustion;
 use super::mailbox::{Arrival, Command, Origin, Settings};
 use super::shared::Shared;
 use crate::config::options::RouteUrl;
@@ -178,19 +180,16 @@ impl Cluster {
         self.dialer.on_writable(token);
     }
 
-    /// Accepts one connection; false if there is none.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system, `WouldBlock` excepted.
-    pub(super) fn accept(&mut self, last_id: &mut u64) -> std::io::Result<bool> {
-        match self.listener.accept() {
-            Ok((socket, addr)) => {
-                self.hand_over(socket, addr, Side::Accepted, last_id);
-                Ok(true)
+    /// Accepts all connections; false if some had to be left in the queue.
+    pub(super) fn accept_all(&mut self, last_id: &mut u64) -> bool {
+        loop {
+            match self.listener.accept() {
+                Ok((socket, addr)) => self.hand_over(socket, addr, Side::Accepted, last_id),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if is_exhaustion(&error) => return false,
+                // The peer was gone before it was accepted, or a signal came.
+                Err(_) => {}
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
         }
     }
 

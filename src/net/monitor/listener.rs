@@ -9,6 +9,7 @@ use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::FIRST_TOKEN;
+use crate::net::acceptor::is_exhaustion;
 use crate::net::tls::TlsServer;
 use crate::net::transport::{Inflow, Scratch, Transport};
 
@@ -117,11 +118,17 @@ impl MonitorListeners {
         Ok(())
     }
 
-    /// The next connection of a listener, if one waits.
-    /// Whether it is to speak TLS comes with it.
-    pub(super) fn accept(&self, at: usize) -> Option<(Stream, bool)> {
+    /// The next connection of a listener, if one waits, and whether it is to speak TLS.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor for it: it stays in the system's queue.
+    pub(super) fn accept(&self, at: usize) -> io::Result<Option<(Stream, bool)>> {
         loop {
-            let accepted = match self.list.get(at)? {
+            let Some(listener) = self.list.get(at) else {
+                return Ok(None);
+            };
+            let accepted = match listener {
                 Listener::Tcp(listener, is_tls) => listener.accept().map(|(stream, _)| {
                     // Without it all works, only later.
                     let _ = stream.set_nodelay(true);
@@ -133,10 +140,11 @@ impl MonitorListeners {
                 }
             };
             match accepted {
-                Ok(stream) => return Some(stream),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Without descriptors it stays in the system's queue, and comes with the next event.
-                Err(_) => return None,
+                Ok(stream) => return Ok(Some(stream)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if is_exhaustion(&error) => return Err(error),
+                // The peer was gone before it was accepted, or a signal came.
+                Err(_) => {}
             }
         }
     }

@@ -21,8 +21,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::Registry;
 use mio::event::Event;
+use mio::{Registry, Token};
 use slab::Slab;
 
 use super::acceptor::Control;
@@ -178,15 +178,14 @@ impl Monitor {
         self.is_closing = true;
     }
 
-    /// Takes an event, if it is one of the monitoring port's.
-    pub(super) fn on_event(&mut self, event: &Event, registry: &Registry) {
+    /// Takes an event, if it is one of the connections'.
+    pub(super) fn on_event(&mut self, event: &Event) {
         let Some(at) = event.token().0.checked_sub(FIRST_TOKEN) else {
             return;
         };
-        if at < LISTENERS_MAX {
-            return self.accept_all(at, registry);
-        }
-        let key = at - LISTENERS_MAX;
+        let Some(key) = at.checked_sub(LISTENERS_MAX) else {
+            return;
+        };
         if let Some(connection) = self.connections.get_mut(key) {
             let closed = event.is_read_closed() || event.is_error();
             connection.on_event(event.is_readable() || closed, event.is_writable());
@@ -228,8 +227,23 @@ impl Monitor {
         deadlines.chain(reports).min()
     }
 
-    fn accept_all(&mut self, at: usize, registry: &Registry) {
-        while let Some((stream, is_tls)) = self.listeners.accept(at) {
+    /// Accepts all connections at the listeners to which some `has_come`; false if some had to be left in a queue.
+    pub(super) fn accept_everywhere(
+        &mut self,
+        registry: &Registry,
+        has_come: impl Fn(Token) -> bool,
+    ) -> bool {
+        let mut all = true;
+        for at in 0..LISTENERS_MAX {
+            if has_come(Token(FIRST_TOKEN + at)) {
+                all &= self.accept_all(at, registry).is_ok();
+            }
+        }
+        all
+    }
+
+    fn accept_all(&mut self, at: usize, registry: &Registry) -> io::Result<()> {
+        while let Some((stream, is_tls)) = self.listeners.accept(at)? {
             if self.connections.len() >= limits::MONITOR_CONNECTIONS_MAX {
                 let idle = self.connections.iter().filter(|(_, it)| it.is_idle());
                 match idle.map(|(key, it)| (it.since(), key)).min() {
@@ -247,11 +261,12 @@ impl Monitor {
             let now = Instant::now();
             let mut connection = Connection::new(stream, tls, self.next_serial, now);
             let entry = self.connections.vacant_entry();
-            let token = mio::Token(FIRST_TOKEN + LISTENERS_MAX + entry.key());
+            let token = Token(FIRST_TOKEN + LISTENERS_MAX + entry.key());
             if connection.register(registry, token).is_ok() {
                 entry.insert(connection);
             }
         }
+        Ok(())
     }
 
     fn remove(&mut self, key: usize) {
