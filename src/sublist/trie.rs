@@ -141,6 +141,7 @@ impl Sublist {
         };
         let at = self.walk_to(subject);
         self.len += 1;
+        self.inserts += 1;
         self.weigh(NodeId(at), queue, route, weight);
         NodeId(at)
     }
@@ -509,6 +510,16 @@ mod tests {
         let node = list.insert(&pattern, None, sub(1));
         assert_eq!(found(&list, &pattern), [1]);
         assert!(list.remove(node, None, sub(1)) && list.is_empty());
+    }
+
+    #[test]
+    fn what_other_servers_are_interested_in_counts_when_it_comes_and_when_it_goes() {
+        let (mut list, route) = (Sublist::default(), SubRef::route(0, 1, 0));
+        let plain = list.insert_route(b"a", None, route);
+        let queued = list.insert_route(b"a", Some((b"q", 3)), route);
+        assert_eq!((list.len(), list.changes()), (2, (2, 0)));
+        assert!(list.remove(plain, None, route) && list.remove(queued, Some(b"q"), route));
+        assert_eq!((list.len(), list.changes()), (0, (2, 2)));
     }
 
     #[test]
