@@ -126,8 +126,7 @@ impl Control {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return false;
         }
-        // It may have ended already, in which case nobody has to be woken.
-        let _ = self.waker.wake();
+        self.look();
         true
     }
 
@@ -183,8 +182,7 @@ impl Control {
         let answers = self.answers.lock();
         let answers = &mut *answers.expect("no thread panics and lives on");
         answers.push((job, worker, answer));
-        // It may have ended already, in which case nobody wants to know.
-        let _ = self.waker.wake();
+        self.look();
     }
 
     /// Has a request answered. One too many is not: whoever asks so much has to ask again.
@@ -193,12 +191,13 @@ impl Control {
         let requests = &mut *requests.expect("no thread panics and lives on");
         if requests.len() < limits::SYSTEM_REQUESTS_MAX {
             requests.push(request);
-            let _ = self.waker.wake();
+            self.look();
         }
     }
 
     /// Has the control thread look whether there is anything to do.
     pub(super) fn look(&self) {
+        // It may have ended already, in which case nobody has to be woken.
         let _ = self.waker.wake();
     }
 
@@ -206,7 +205,7 @@ impl Control {
     pub(super) fn nudge(&self, key: u64) {
         let nudges = self.nudges.lock();
         nudges.expect("no thread panics and lives on").push(key);
-        let _ = self.waker.wake();
+        self.look();
     }
 
     /// Gives an order, and waits until it is carried out, or nobody is left to do so.
@@ -219,15 +218,9 @@ impl Control {
             }
             orders.push((order, done));
         }
-        let _ = self.waker.wake();
+        self.look();
         // An error is the end of the control thread, which carries nothing out any more.
         let _ = is_done.recv();
-    }
-
-    /// Has the control thread look for something to do.
-    pub(super) fn wake(&self) {
-        // It may have ended already.
-        let _ = self.waker.wake();
     }
 
     fn orders(&self) -> MutexGuard<'_, Vec<(Order, Sender<()>)>> {

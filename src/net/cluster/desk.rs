@@ -47,7 +47,7 @@ impl Desk {
     pub fn post(&self, happening: Happening) {
         self.lock().push(happening);
         if let Some(control) = self.control.get() {
-            control.wake();
+            control.look();
         }
     }
 
