@@ -216,9 +216,7 @@ impl<'r, S: Sink> Round<'r, S> {
         self.each(&matches.plain);
         picks.chosen.clear();
         for (at, group) in matches.groups().iter().enumerate() {
-            let own = group.members.len();
-            let in_all = own.saturating_add(weight_of(group, all));
-            let is_own = own > 0 && rng.below(in_all) < own;
+            let is_own = falls_here(group, rng);
             if is_own && self.one_of(group, rng) {
                 continue;
             }
@@ -446,8 +444,15 @@ pub(super) fn bit(worker: u16) -> u64 {
     1_u64.checked_shl(worker.into()).unwrap_or_default()
 }
 
+/// Whether a message for a group goes to a member on this server, of whom each is as likely to get it as any elsewhere.
+pub(super) fn falls_here(group: &Group, rng: &mut Rng) -> bool {
+    let own = group.members.len();
+    let in_all = own.saturating_add(weight_of(group, |_| true));
+    own > 0 && rng.below(in_all) < own
+}
+
 /// Members of a group on other servers, those that are meant alone.
-pub(super) fn weight_of(group: &Group, is_meant: impl Fn(SubRef) -> bool) -> usize {
+fn weight_of(group: &Group, is_meant: impl Fn(SubRef) -> bool) -> usize {
     let others = group.remote.iter().filter(|&&(route, _)| is_meant(route));
     others.fold(0, |sum, &(_, weight)| sum.saturating_add(weight as usize))
 }

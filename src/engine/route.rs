@@ -52,8 +52,7 @@ impl Engine {
         let found = self
             .cache
             .look_up(account.index, publish.subject, trie, generations);
-        let is_request = peer.session.no_responders && !publish.reply.is_empty();
-        if self.cache.matches(found).is_empty() && !is_request {
+        if self.cache.matches(found).is_empty() && !wants_responder(peer, publish) {
             return Delivery::Taken;
         }
         self.hand_out(peer, publish, found, context, sink)
@@ -113,16 +112,26 @@ impl Engine {
         if !self.met.is_empty() {
             outcome.merge(self.publish_across(peer, publish, context, sink));
         }
-        let is_request = peer.session.no_responders && !publish.reply.is_empty();
-        if !outcome.reached
-            && is_request
-            && !inquiry::is_for_server(peer, publish.subject, &context.info.server_id)
-        {
-            let place = (peer.account, peer.conn);
-            self.say_no_responders(place, publish.subject, publish.reply, sink);
+        if !outcome.reached && wants_responder(peer, publish) {
+            self.end_unanswered(peer, publish, context, sink);
         }
         self.end_ended(sink);
         outcome.delivery()
+    }
+
+    /// Lets a client know that nobody got its request, unless the server itself answers it.
+    #[cold]
+    pub(super) fn end_unanswered(
+        &mut self,
+        peer: &ClientPeer,
+        request: &Publish<'_>,
+        context: &Context<'_>,
+        sink: &mut impl Sink,
+    ) {
+        if !inquiry::is_for_server(peer, request.subject, &context.info.server_id) {
+            let place = (peer.account, peer.conn);
+            self.say_no_responders(place, request.subject, request.reply, sink);
+        }
     }
 
     /// Takes a client's message to the services of other accounts that it met, or an answer of theirs back.
@@ -137,11 +146,7 @@ impl Engine {
         let mut scratch = Vec::new();
         let message = Message::from_publish(publish, &mut scratch);
         let origin = Origin::of(peer, context);
-        let crossing = Crossing {
-            account: peer.account,
-            message: &message,
-            depth: 0,
-        };
+        let crossing = Crossing::first(peer.account, &message);
         self.cross(crossing, &origin, sink)
     }
 
@@ -154,11 +159,7 @@ impl Engine {
         sink: &mut impl Sink,
     ) {
         sink.on_own(message);
-        let crossing = Crossing {
-            account,
-            message,
-            depth: 0,
-        };
+        let crossing = Crossing::first(account, message);
         self.route(crossing, &Origin::nobody(now), sink);
         self.end_ended(sink);
     }
@@ -182,14 +183,7 @@ impl Engine {
             &account.trie,
             &account.generations,
         );
-        let terms = Terms {
-            account: account.index,
-            tried: 0,
-            asks: false,
-            echo: origin.echo,
-            skip: origin.skip,
-            now: origin.now,
-        };
+        let terms = origin.terms(account.index);
         let mut round = Round::new(reach, &account.denials, crossing.message, terms, sink);
         round.everywhere(matches, choice);
         let mut outcome = round.outcome();
@@ -229,14 +223,7 @@ impl Engine {
                 continue;
             };
             let message = Message::new(&line, parts).sharing(&line);
-            let terms = Terms {
-                account: home,
-                tried: 0,
-                asks: false,
-                echo: origin.echo,
-                skip: origin.skip,
-                now: origin.now,
-            };
+            let terms = origin.terms(home);
             let mut round = Round::new(self.split().0, &account.denials, &message, terms, sink);
             round.local(of);
             outcome.merge(round.outcome());
@@ -295,11 +282,7 @@ impl Engine {
         let mut outcome = round.outcome();
         if !self.met.is_empty() {
             // An answer to a request of one of this worker's connections.
-            let crossing = Crossing {
-                account: letter.account,
-                message: letter.message,
-                depth: 0,
-            };
+            let crossing = Crossing::first(letter.account, letter.message);
             let origin = Origin {
                 skip: publisher.filter(|_| !letter.echo),
                 echo: letter.echo,
@@ -338,14 +321,8 @@ impl Engine {
         context: &Context<'_>,
         sink: &mut impl Sink,
     ) -> Delivery {
-        let now = context.now;
-        let (broker, publish) = (&self.broker, &message.publish);
-        let named = |name: &[u8]| {
-            let name = std::str::from_utf8(name).ok();
-            let account = name.and_then(|name| broker.account_named(name));
-            account.map_or(u32::MAX, |account| account.index)
-        };
-        let index = account_of(peer, message.account, named);
+        let (publish, now) = (&message.publish, context.now);
+        let index = account_of(peer, message.account, |name| self.account_named(name));
         let Some(account) = self.broker.account(index) else {
             return Delivery::Taken;
         };
@@ -426,11 +403,7 @@ impl Engine {
     ) -> Outcome {
         let mut scratch = Vec::new();
         let message = Message::from_publish(publish, &mut scratch);
-        let crossing = Crossing {
-            account,
-            message: &message,
-            depth: 0,
-        };
+        let crossing = Crossing::first(account, &message);
         self.cross(crossing, &Origin::nobody(now), sink)
     }
 
@@ -515,6 +488,24 @@ impl<'a> Origin<'a> {
             now,
         }
     }
+
+    /// How its message is delivered in an account.
+    pub(super) fn terms(&self, account: u32) -> Terms {
+        Terms {
+            account,
+            tried: 0,
+            asks: false,
+            echo: self.echo,
+            skip: self.skip,
+            now: self.now,
+        }
+    }
+}
+
+/// Whether a client wants to know if nobody gets its message.
+#[inline]
+pub(super) fn wants_responder(peer: &ClientPeer, publish: &Publish<'_>) -> bool {
+    peer.session.no_responders && !publish.reply.is_empty()
 }
 
 /// Whether another worker has to tell if nobody there got a request: there are no others that it is for.

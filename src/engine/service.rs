@@ -39,6 +39,17 @@ pub(super) struct Crossing<'a> {
     pub depth: u8,
 }
 
+impl<'a> Crossing<'a> {
+    /// Where a message is that has not crossed yet.
+    pub(super) fn first(account: u32, message: &'a Message<'a>) -> Self {
+        Crossing {
+            account,
+            message,
+            depth: 0,
+        }
+    }
+}
+
 impl Engine {
     /// Takes a message across for everything that its round met.
     #[cold]

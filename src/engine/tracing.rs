@@ -25,10 +25,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::round::{Round, Terms, choose, weight_of};
-use super::route::Origin;
+use super::round::{Round, choose, falls_here};
+use super::route::{Origin, wants_responder};
 use super::service::Crossing;
-use super::{ClientPeer, Delivery, Engine, RoutePeer, Sink, inquiry};
+use super::{ClientPeer, Delivery, Engine, RoutePeer, Sink};
 use crate::broker::{Account, Replies, SERVICES};
 use crate::limits;
 use crate::monitor::tracing::{Egress, Ingress, Party, Step, Trace};
@@ -155,9 +155,7 @@ impl Engine {
             self.aim_at(&mut aim, sub, &mut targets);
         }
         for (at, group) in matches.groups().iter().enumerate() {
-            let own = group.members.len();
-            let all = own.saturating_add(weight_of(group, |_| true));
-            let is_own = own > 0 && self.rng.below(all) < own;
+            let is_own = falls_here(group, &mut self.rng);
             if is_own && self.aim_at_one(&mut aim, group, at, &mut targets) {
                 continue;
             }
@@ -169,13 +167,8 @@ impl Engine {
         }
         let (outcome, reached) =
             self.deliver_traced(publish, aim, &matches, &targets, &origin, sink);
-        let is_request = peer.session.no_responders && !publish.reply.is_empty();
-        if !reached
-            && is_request
-            && !inquiry::is_for_server(peer, publish.subject, &context.info.server_id)
-        {
-            let place = (peer.account, peer.conn);
-            self.say_no_responders(place, publish.subject, publish.reply, sink);
+        if !reached && wants_responder(peer, publish) {
+            self.end_unanswered(peer, publish, context, sink);
         }
         self.end_ended(sink);
         outcome
@@ -232,9 +225,7 @@ impl Engine {
             self.aim_at(&mut aim, sub, &mut targets);
         }
         for name in message.group_names() {
-            let groups = matches.groups().iter().enumerate();
-            let mut groups = groups.filter(|(_, group)| group.name == name);
-            if let Some((at, group)) = groups.next() {
+            if let Some((at, group)) = matches.group(name) {
                 if !self.aim_at_one(&mut aim, group, at, &mut targets) {
                     let chosen =
                         choose(group, |link| !matches.routes.contains(&link), &mut self.rng);
@@ -431,21 +422,10 @@ impl Engine {
         }
         let is_behind = self.pass_on(aim.trace, sink) == Delivery::Filling;
 
-        let terms = Terms {
-            account: account.index,
-            tried: 0,
-            asks: false,
-            echo: origin.echo,
-            skip: origin.skip,
-            now: origin.now,
-        };
+        let terms = origin.terms(account.index);
         let mut scratch = Vec::new();
         let message = Message::from_publish(publish, &mut scratch);
-        let crossing = |message| Crossing {
-            account: account.index,
-            message,
-            depth: 0,
-        };
+        let crossing = |message| Crossing::first(account.index, message);
         let (reach, choice, ..) = self.split();
         let mut round = Round::new(reach, &account.denials, &message, terms, sink);
         if !only {
