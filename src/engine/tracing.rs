@@ -23,45 +23,25 @@
 //! What is told as gone to a client that is just leaving may not have reached it. A subscription that ended on another worker
 //! while the message was on its way is told of without its connection. Messages that are too large are not told of.
 
+mod aim;
+mod delivery;
+
 use std::sync::{Arc, Mutex};
 
-use super::round::{Round, choose, falls_here};
+use super::round::{choose, falls_here};
 use super::route::{Origin, wants_responder};
-use super::service::Crossing;
 use super::{ClientPeer, Delivery, Engine, RoutePeer, Sink};
-use crate::broker::{Account, Replies, SERVICES};
-use crate::limits;
-use crate::monitor::tracing::{Egress, Ingress, Party, Step, Trace};
+use crate::broker::Account;
+use crate::monitor::tracing::{Ingress, Party, Step, Trace};
 use crate::proto::encode::Message;
 use crate::proto::frame::{Frame, Publish};
 use crate::proto::route::RouteMessage;
-use crate::proto::tracing::{self, DESTINATION, DISABLED, HOP, Wish};
+use crate::proto::tracing::{self, DESTINATION, DISABLED, Wish};
 use crate::session::{Action, Context, Violation};
-use crate::sublist::{Group, Matches, SubRef};
+use aim::{Aim, Targets};
 
 /// A trace that workers pass on to each other.
 pub type SharedTrace = Arc<Mutex<Trace>>;
-
-const DENIED: &str = "Not delivered because subscription denies this subject";
-const NO_ECHO: &str = "Not delivered because of no echo";
-const NOT_TRACED: &str = "Message delivered but remote does not support message tracing so no trace event generated from there";
-const NOT_PROBED: &str = "Not delivered because remote does not support message tracing";
-
-/// Whom a message goes to.
-#[derive(Default)]
-struct Targets {
-    plain: Vec<SubRef>,
-    /// Members that were chosen, each with its group's place.
-    members: Vec<(SubRef, usize)>,
-    /// Other servers that have plain subscribers.
-    links: Vec<SubRef>,
-    /// Other servers of which a member was chosen, with the place of its group.
-    picks: Vec<(SubRef, usize)>,
-    /// Services, and ways back from them.
-    across: Vec<SubRef>,
-    /// Whether anyone takes it.
-    reached: bool,
-}
 
 impl Engine {
     /// Carries out a publish that asks to be traced; `came` is how it came, before any mapping. Nothing if it asks for
@@ -241,247 +221,6 @@ impl Engine {
         Some(outcome)
     }
 
-    fn matches(&mut self, account: &Account, subject: &[u8]) -> Matches {
-        let (trie, generations) = (&account.trie, &account.generations);
-        self.cache
-            .find(account.index, subject, trie, generations)
-            .clone()
-    }
-
-    /// Has a message go to a plain subscription, or across.
-    fn aim_at(&mut self, aim: &mut Aim<'_>, sub: SubRef, targets: &mut Targets) {
-        if sub.worker == SERVICES {
-            self.aim_at_service(aim, sub);
-            targets.across.push(sub);
-        } else if Replies::is_meant(sub) {
-            self.note(aim, sub, b"", "");
-            targets.across.push(sub);
-        } else {
-            let error = self.refusal(aim, sub, b"");
-            targets.reached |= error.is_some_and(str::is_empty);
-            if let Some(error) = error {
-                self.note(aim, sub, b"", error);
-            }
-            targets.plain.push(sub);
-        }
-    }
-
-    /// Has it go to a member of a group on this server; false if none takes it.
-    fn aim_at_one(
-        &mut self,
-        aim: &mut Aim<'_>,
-        group: &Group,
-        at: usize,
-        targets: &mut Targets,
-    ) -> bool {
-        let count = group.members.len();
-        let start = if count > 0 { self.rng.below(count) } else { 0 };
-        let (before, after) = group.members.split_at(start);
-        for &sub in after.iter().chain(before) {
-            let Some(error) = self.refusal(aim, sub, &group.name) else {
-                continue;
-            };
-            self.note(aim, sub, &group.name, error);
-            if error.is_empty() {
-                targets.members.push((sub, at));
-                targets.reached = true;
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Why a subscription does not take the message: an empty text if it does, nothing if it is not even asked.
-    fn refusal(&mut self, aim: &Aim<'_>, sub: SubRef, queue: &[u8]) -> Option<&'static str> {
-        let subject = aim.trace.subject.as_slice();
-        if sub.worker != self.worker {
-            let is_denied = aim.account.denials.hold(&[sub], subject);
-            return Some(if is_denied { DENIED } else { "" });
-        }
-        let Some(subscription) = self.subscriptions.get(sub) else {
-            return Some("");
-        };
-        let is_full = subscription.max > 0 && subscription.delivered >= u64::from(subscription.max);
-        if aim.skip == Some(subscription.conn) {
-            return Some(NO_ECHO);
-        }
-        if subscription.guarded {
-            let guard = self.guards.get_mut(&subscription.conn);
-            let queue = Some(queue).filter(|it| !it.is_empty());
-            if guard.is_some_and(|guard| !guard.lets_in(subject, queue)) {
-                return Some(DENIED);
-            }
-        }
-        (!is_full).then_some("")
-    }
-
-    /// Notes a request to a service of another account.
-    fn aim_at_service(&mut self, aim: &mut Aim<'_>, sub: SubRef) {
-        let (subject, mut to) = (&aim.trace.subject, Vec::new());
-        let service = self.broker.service(aim.account.index, sub);
-        let service = service.filter(|it| it.renaming.name_there(subject, &mut to));
-        if let Some(service) = service {
-            let step = Step::Service {
-                account: self.name_of(service.account),
-                from: subject.clone(),
-                to,
-            };
-            aim.trace.push(step);
-        }
-    }
-
-    fn note(&mut self, aim: &mut Aim<'_>, sub: SubRef, queue: &[u8], error: &'static str) {
-        let egress = Egress::new(sub, queue, error);
-        let (account, subject) = (aim.account.index, &aim.trace.subject);
-        let step = self.find_out(egress, account, subject, aim.trace.only);
-        aim.trace.push(step);
-    }
-
-    /// What is to be told of an addressee of a message, if it is one of this worker's.
-    pub fn find_out(
-        &mut self,
-        mut egress: Egress,
-        account: u32,
-        subject: &[u8],
-        only: bool,
-    ) -> Step {
-        let sub = egress.to;
-        if sub.owner() != self.worker || egress.conn.is_some() {
-            return Step::Egress(egress);
-        }
-        if sub.is_route() {
-            if let Some(link) = self.links.get(sub) {
-                egress.conn = Some(link.conn);
-                egress.error = match (link.traces, only) {
-                    (true, _) => "",
-                    (false, true) => NOT_PROBED,
-                    (false, false) => NOT_TRACED,
-                };
-            }
-        } else if Replies::is_meant(sub) {
-            if let Some(way) = self
-                .replies
-                .find(subject)
-                .filter(|it| it.service == account)
-            {
-                return Step::Service {
-                    account: self.name_of(way.account),
-                    from: subject.into(),
-                    to: way.reply.to_vec(),
-                };
-            }
-        } else if let Some(shadow) = self.subscriptions.shadows.get(sub) {
-            let mut to = Vec::new();
-            shadow.renaming.name_here(subject, &mut to);
-            return Step::Export {
-                account: self.name_of(shadow.home),
-                to,
-            };
-        } else if let Some(subscription) = self.subscriptions.get(sub) {
-            egress.conn = Some(subscription.conn);
-            if let (Some(account), Some(node)) = (self.broker.account(account), subscription.node) {
-                account.subject_of(node, &mut egress.subject);
-            }
-        }
-        Step::Egress(egress)
-    }
-
-    fn name_of(&self, account: u32) -> String {
-        let account = self.broker.account(account);
-        account.map(|it| it.name.clone()).unwrap_or_default()
-    }
-
-    /// Passes the trace on, and delivers the message; also says whether anyone would have got it.
-    fn deliver_traced(
-        &mut self,
-        publish: &Publish<'_>,
-        mut aim: Aim<'_>,
-        matches: &Matches,
-        targets: &Targets,
-        origin: &Origin<'_>,
-        sink: &mut impl Sink,
-    ) -> (Delivery, bool) {
-        let account = aim.account;
-        let only = aim.trace.only;
-        let mut links = targets.links.clone();
-        links.extend(targets.picks.iter().map(|&(link, _)| link));
-        links.sort_unstable();
-        links.dedup();
-        let mut prefix = String::from_utf8_lossy(aim.hop).into_owned();
-        if !prefix.is_empty() {
-            prefix.push('.');
-        }
-        for (number, &link) in (1..).zip(&links) {
-            aim.trace.hops = number;
-            let egress = Egress {
-                hop: format!("{prefix}{number}"),
-                ..Egress::new(link, b"", "")
-            };
-            let step = self.find_out(egress, account.index, &aim.trace.subject, only);
-            aim.trace.push(step);
-        }
-        let is_behind = self.pass_on(aim.trace, sink) == Delivery::Filling;
-
-        let terms = origin.terms(account.index);
-        let mut scratch = Vec::new();
-        let message = Message::from_publish(publish, &mut scratch);
-        let crossing = |message| Crossing::first(account.index, message);
-        let (reach, choice, ..) = self.split();
-        let mut round = Round::new(reach, &account.denials, &message, terms, sink);
-        if !only {
-            round.each(&targets.plain);
-            for &(sub, at) in &targets.members {
-                let Some(group) = matches.groups().get(at) else {
-                    continue;
-                };
-                let chosen = Group {
-                    name: group.name.clone(),
-                    members: vec![sub],
-                    remote: Vec::new(),
-                };
-                if !round.one_of(&chosen, choice.rng) {
-                    round.one_of_those(group, |it| it != sub, choice.rng);
-                }
-            }
-        }
-        let mut outcome = round.outcome();
-        if !self.met.is_empty() {
-            outcome.merge(self.cross(crossing(&message), origin, sink));
-        }
-        for (number, link) in (1..).zip(links) {
-            let hop = format!("{prefix}{number}");
-            let mut line = Vec::new();
-            let parts = tracing::with_header(publish, HOP, hop.as_bytes(), &mut line);
-            let message = Message::new(&line, parts);
-            let (reach, choice, ..) = self.split();
-            let picks = choice.picks;
-            picks.chosen.clear();
-            let of_link = targets.picks.iter().filter(|(it, _)| *it == link);
-            picks.chosen.extend(of_link);
-            let mut round = Round::new(reach, &account.denials, &message, terms, sink);
-            round.over_all(&[link], matches, picks);
-            outcome.merge(round.outcome());
-        }
-        if !only && !targets.across.is_empty() {
-            let mut line = Vec::new();
-            let parts = tracing::with_header(publish, DESTINATION, DISABLED, &mut line);
-            let message = Message::new(&line, parts);
-            let reach = self.split().0;
-            let mut round = Round::new(reach, &account.denials, &message, terms, sink);
-            round.each(&targets.across);
-            outcome.merge(round.outcome());
-            outcome.merge(self.cross(crossing(&message), origin, sink));
-        }
-        // Traces are told between two turns of the publisher's: it pauses when there are many, or long ones.
-        let is_much = self.traced > limits::TRACED_BYTES_MAX;
-        if is_much {
-            self.traced = 0;
-        }
-        outcome.filling |= is_much | is_behind;
-        let reached = outcome.reached || (only && targets.reached);
-        (outcome.delivery(), reached)
-    }
-
     fn trace_of_client(
         &self,
         peer: &ClientPeer,
@@ -527,16 +266,6 @@ impl Engine {
         }
         delivery
     }
-}
-
-/// A message that is being traced, and where it is.
-struct Aim<'a> {
-    trace: Trace,
-    account: &'a Account,
-    /// The publisher's connection, if it does not want its own messages back.
-    skip: Option<u32>,
-    /// Which server of its way this one is; empty if it is the first.
-    hop: &'a [u8],
 }
 
 /// What a frame asks to be traced.
