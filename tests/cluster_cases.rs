@@ -866,3 +866,25 @@ fn servers_that_come_when_descriptors_run_out_are_served_later() {
         one.expect_info();
     }
 }
+
+#[test]
+fn what_is_mapped_for_a_cluster_follows_its_name() {
+    let top = "mappings { a: [ {destination: x, weight: 100%, cluster: X}, \
+               {destination: y, weight: 100%, cluster: Y} ] }";
+    for program in [R, M] {
+        let node = |cluster| Node {
+            cluster: Some(cluster),
+            top,
+            ..Node::new(program, "n0")
+        };
+        let Some(mut server) = node("X").start() else {
+            continue;
+        };
+        let mut client = plain_client(&server);
+        client.send(b"SUB * 1\r\nPUB a 1\r\n1\r\n");
+        client.expect(b"MSG x 1 1\r\n1\r\n");
+        server.reload(&node("Y").conf()).expect("a reload");
+        client.send(b"PUB a 1\r\n2\r\n");
+        client.expect(b"MSG y 1 1\r\n2\r\n");
+    }
+}

@@ -120,10 +120,19 @@ impl Server {
         let old = &state.settings.info;
         let mut info = server_info(&options, old.server_id.clone(), self.addr.port());
         info.lame_duck = old.lame_duck;
-        let Settings { auth, broker, .. } = &*state.settings;
+        let Settings {
+            auth,
+            broker,
+            options: old,
+            ..
+        } = &*state.settings;
         let (mut auth, mut broker) = (Arc::clone(auth), Arc::clone(broker));
-        if CREDENTIALS.iter().any(|option| changes.has(option)) {
+        let has_credentials = CREDENTIALS.iter().any(|option| changes.has(option));
+        if has_credentials {
             auth = Arc::new(auth.renewed(&options));
+        }
+        // Mappings can be for a cluster of one name alone.
+        if has_credentials || old.cluster.name != options.cluster.name {
             broker = Arc::new(broker.renewed(auth.names_and_limits()).planned(&options));
         }
         state.settings = Arc::new(Settings {
