@@ -25,6 +25,11 @@ impl Rng {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
+    /// A number in `0.0..1.0`, in steps of a thousandth.
+    pub fn fraction(&mut self) -> f64 {
+        self.below(1000) as f64 / 1000.0
+    }
+
     /// A number below `bound`, each as likely as the others to within 2⁻³²; 0 when `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64 & 0xFFFF_FFFF;

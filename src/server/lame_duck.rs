@@ -105,7 +105,7 @@ impl LameDuck {
             self.shared
                 .close_some(1, CloseReason::ServerShutdown, &mut rng);
             // Anything from half to all of it, so that the clients do not come to the others in step.
-            let random = rng.below(1000) as f64 / 2000.0;
+            let random = rng.fraction() / 2.0;
             if left == 0
                 || self.shared.connection_count() == 0
                 || !self.waits(pause.mul_f64(0.5 + random))

@@ -21,7 +21,7 @@ use crate::heap;
 use crate::limits;
 use crate::log::{debug, error, info};
 use crate::net::mailbox::Settings;
-use crate::net::timers::{Deadline, Purpose};
+use crate::net::timers::Purpose;
 use crate::net::tls;
 use crate::net::transport::Inflow;
 use crate::proto::encode::error_line;
@@ -404,17 +404,6 @@ impl Worker {
                 self.shared.log,
                 "Disconnect {count} clients due to pinned certs reload"
             );
-        }
-    }
-
-    pub(super) fn set_deadline(&mut self, conn: u32, delay: Duration, purpose: Purpose) {
-        if let Some(connection) = self.connections.get(conn as usize) {
-            self.timers.set(Deadline {
-                at: self.outlets.now + delay,
-                conn,
-                serial: connection.serial,
-                purpose,
-            });
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::log::{debug, error, info};
 use crate::net::addresses::Place;
 use crate::net::mailbox::{Arrival, Origin};
 use crate::net::outlet::{Label, Outlet};
-use crate::net::timers::{Deadline, Purpose};
+use crate::net::timers::Purpose;
 use crate::net::transport::Transport;
 use crate::proto::encode::error_line;
 use crate::session::{Authenticator, Client, CloseReason, Verdict};
@@ -75,7 +75,7 @@ impl Worker {
         } else {
             debug!(self.shared.log, "{label} - Client connection created");
         }
-        let beat_at = now + self.settings.options.ping_interval;
+        let interval = self.settings.options.ping_interval;
         entry.insert(Connection {
             peer,
             serial,
@@ -86,7 +86,7 @@ impl Worker {
             hung_up: false,
             listed: false,
             stalled: None,
-            beat_at,
+            beat_at: now,
             place,
             closing: None,
             parting: false,
@@ -95,12 +95,7 @@ impl Worker {
         });
         self.outlets
             .insert(conn, Outlet::new(Transport::plain(socket), label, serial));
-        self.timers.set(Deadline {
-            at: beat_at,
-            conn,
-            serial,
-            purpose: Purpose::Ping,
-        });
+        self.set_beat(conn, interval);
         match refuse {
             Some(reason) => self.refuse(conn, reason),
             None if is_route => self.welcome_route(conn),
@@ -110,13 +105,8 @@ impl Worker {
 
     /// Notes who has yet to show that it is a client. If there are too many of those, the oldest has had its while.
     pub(super) fn note_stranger(&mut self, conn: u32) {
-        let Some(connection) = self.connections.get(conn as usize) else {
+        let Some(origin) = self.origin(conn) else {
             return;
-        };
-        let origin = Origin {
-            worker: self.index,
-            conn,
-            serial: connection.serial,
         };
         // Mostly it was noted a moment ago, for its handshake.
         if self.strangers.back() != Some(&origin) {
@@ -329,13 +319,7 @@ impl Worker {
             return self.remove(conn);
         }
         if is_first {
-            let (at, serial) = (self.outlets.now + limits::PARTING, connection.serial);
-            self.timers.set(Deadline {
-                at,
-                conn,
-                serial,
-                purpose: Purpose::Part,
-            });
+            self.set_deadline(conn, limits::PARTING, Purpose::Part);
             self.part(conn);
         }
     }

@@ -386,6 +386,16 @@ impl Worker {
         }
     }
 
+    /// How other threads may name a connection, if it is there.
+    fn origin(&self, conn: u32) -> Option<Origin> {
+        let connection = self.connections.get(conn as usize)?;
+        Some(Origin {
+            worker: self.index,
+            conn,
+            serial: connection.serial,
+        })
+    }
+
     fn list(&mut self, conn: u32) {
         if let Some(connection) = self
             .connections

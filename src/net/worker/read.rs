@@ -10,8 +10,7 @@ use crate::engine::End;
 use crate::heap;
 use crate::limits;
 use crate::log::{debug, error, quote, warn};
-use crate::net::mailbox::Origin;
-use crate::net::timers::{Deadline, Purpose};
+use crate::net::timers::Purpose;
 use crate::net::transport::Inflow;
 use crate::net::verifier::Verifier;
 use crate::s2::S2Error;
@@ -168,18 +167,13 @@ impl Worker {
     }
 
     pub(super) fn feed(&mut self, conn: u32, bytes: &[u8]) {
-        let Some(serial) = self.connections.get(conn as usize).map(|it| it.serial) else {
+        let Some(origin) = self.origin(conn) else {
             return;
         };
         // Whoever sent this may have seen what other workers have handed over to us: that comes first. It may be the end of
         // the connection, and the beginning of another one in its slot.
         self.take_mail();
-        let worker = self.index;
-        let Some(parts) = self.parts_of(Origin {
-            worker,
-            conn,
-            serial,
-        }) else {
+        let Some(parts) = self.parts_of(origin) else {
             return;
         };
         let (connection, outlets) = (parts.connection, parts.outlets);
@@ -229,16 +223,13 @@ impl Worker {
 
     /// Has a password checked; the connection is not read from until that is done.
     pub(super) fn verify(&mut self, conn: u32) {
-        let Some(connection) = self.connections.get_mut(conn as usize) else {
+        let Some(origin) = self.origin(conn) else {
             return;
         };
-        let Some((challenge, addr)) = connection.peer.take_challenge() else {
+        let connection = self.connections.get_mut(conn as usize);
+        let challenge = connection.and_then(|it| it.peer.take_challenge());
+        let Some((challenge, addr)) = challenge else {
             return;
-        };
-        let origin = Origin {
-            worker: self.index,
-            conn,
-            serial: connection.serial,
         };
         let life = self.settings.options.password_cache;
         let verdict = Verifier::submit(&self.shared, addr, origin, challenge, life);
@@ -254,42 +245,28 @@ impl Worker {
 
     /// The next PING comes soon: a peer has connected, perhaps anew.
     fn beat_early(&mut self, conn: u32) {
-        let random = self.rng.below(1000) as f64 / 1000.0;
+        let random = self.rng.fraction();
         let interval = self.settings.options.ping_interval;
         let Some(connection) = self.connections.get_mut(conn as usize) else {
             return;
         };
         let span = connection.peer.keepalive().connected(interval, random);
-        connection.beat_at = self.outlets.now + span;
-        let (at, serial) = (connection.beat_at, connection.serial);
-        self.timers.set(Deadline {
-            at,
-            conn,
-            serial,
-            purpose: Purpose::Ping,
-        });
+        self.set_beat(conn, span);
     }
 
     pub(super) fn stall(&mut self, conn: u32, pause: Duration) {
-        let Some(connection) = self.connections.get_mut(conn as usize) else {
-            return;
-        };
+        let connection = self.connections.get(conn as usize);
         // What comes from another server is for many: it must not wait long for one of them.
-        let is_route = connection.peer.as_route().is_some();
+        let is_route = connection.is_some_and(|it| it.peer.as_route().is_some());
         let pause = if is_route {
             pause.min(limits::CROWDED_PAUSE)
         } else {
             pause
         };
-        let at = self.outlets.now + pause;
-        connection.stalled = Some(at);
-        let serial = connection.serial;
-        self.timers.set(Deadline {
-            at,
-            conn,
-            serial,
-            purpose: Purpose::Unstall,
-        });
+        let at = self.set_deadline(conn, pause, Purpose::Unstall);
+        if let Some(connection) = self.connections.get_mut(conn as usize) {
+            connection.stalled = Some(at);
+        }
     }
 
     pub(super) fn unstall(&mut self, conn: u32, serial: u32) {

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::log::{debug, error, info};
 use crate::net::cluster::Happening;
 use crate::net::mailbox::{Arrival, Origin};
-use crate::net::timers::{Deadline, Purpose};
+use crate::net::timers::Purpose;
 use crate::session::{Agreement, Beat, CloseReason, ClusterFacts, Route, Side};
 
 impl Worker {
@@ -148,27 +148,13 @@ impl Worker {
     }
 
     fn start_beats(&mut self, conn: u32) {
-        let random = self.rng.below(1000) as f64 / 1000.0;
+        let random = self.rng.fraction();
         let (interval, _) = self.route_pings();
         let connection = self.connections.get_mut(conn as usize);
         let session = connection.and_then(|it| it.peer.as_route_mut());
         if let Some(span) = session.map(|it| it.first_beat(interval, random)) {
             self.set_beat(conn, span);
         }
-    }
-
-    fn set_beat(&mut self, conn: u32, span: Duration) {
-        let Some(connection) = self.connections.get_mut(conn as usize) else {
-            return;
-        };
-        let at = self.outlets.now + span;
-        connection.beat_at = at;
-        self.timers.set(Deadline {
-            at,
-            conn,
-            serial: connection.serial,
-            purpose: Purpose::Ping,
-        });
     }
 
     /// As for clients, but however busy it is.
@@ -295,12 +281,9 @@ impl Worker {
             log,
             "{session} - Router connection closed: {reason}{remote}"
         );
-        let origin = Origin {
-            worker: self.index,
-            conn,
-            serial: connection.serial,
-        };
-        self.post_closed(origin, session);
+        if let Some(origin) = self.origin(conn) {
+            self.post_closed(origin, session);
+        }
     }
 
     fn post_closed(&self, origin: Origin, session: &Route) {

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::handshake::Phase;
 use super::{Worker, slot};
@@ -128,7 +129,7 @@ impl Worker {
                     Some(_),
                     Purpose::HandshakeFirst | Purpose::HandshakeChoice | Purpose::Handshake,
                 ) => self.on_phase_timeout(deadline.conn, deadline.purpose),
-                (Some(_), Purpose::Write) => self.check_writing(deadline.conn, deadline.serial),
+                (Some(_), Purpose::Write) => self.check_writing(deadline.conn),
                 _ => {}
             }
         }
@@ -169,8 +170,6 @@ impl Worker {
         } else {
             Beat::Skip
         };
-        connection.beat_at = self.outlets.now + interval;
-        let (at, serial) = (connection.beat_at, connection.serial);
         debug!(self.shared.log, "{} - Client Ping Timer", connection.peer);
         match beat {
             Beat::Skip => {}
@@ -182,16 +181,34 @@ impl Worker {
             }
             Beat::Stale => return self.end_with_text(conn, CloseReason::Stale),
         }
-        self.timers.set(Deadline {
-            at,
-            conn,
-            serial,
-            purpose: Purpose::Ping,
-        });
+        self.set_beat(conn, interval);
+    }
+
+    /// The next beat of a connection comes so long from now, and no other one that was set before.
+    pub(super) fn set_beat(&mut self, conn: u32, span: Duration) {
+        let at = self.set_deadline(conn, span, Purpose::Ping);
+        if let Some(connection) = self.connections.get_mut(conn as usize) {
+            connection.beat_at = at;
+        }
+    }
+
+    /// Sets a deadline of a connection so long from now; gives when that is.
+    pub(super) fn set_deadline(&mut self, conn: u32, delay: Duration, purpose: Purpose) -> Instant {
+        let at = self.outlets.now + delay;
+        if let Some(connection) = self.connections.get(conn as usize) {
+            let serial = connection.serial;
+            self.timers.set(Deadline {
+                at,
+                conn,
+                serial,
+                purpose,
+            });
+        }
+        at
     }
 
     /// A socket took nothing some time ago: is that still so?
-    pub(super) fn check_writing(&mut self, conn: u32, serial: u32) {
+    fn check_writing(&mut self, conn: u32) {
         let (now, limit) = (self.outlets.now, self.write_deadline(conn));
         let Some(outlet) = self.outlets.get(conn) else {
             return;
@@ -200,13 +217,10 @@ impl Worker {
             outlet.watched = false;
             return;
         };
-        if now.saturating_duration_since(since) < limit {
-            return self.timers.set(Deadline {
-                at: since + limit,
-                conn,
-                serial,
-                purpose: Purpose::Write,
-            });
+        let left = limit.saturating_sub(now.saturating_duration_since(since));
+        if !left.is_zero() {
+            self.set_deadline(conn, left, Purpose::Write);
+            return;
         }
         if self
             .connections
@@ -218,20 +232,16 @@ impl Worker {
         // Nothing else bounds what waits for another server: one that takes nothing at all has gone.
         let is_route = self.outlets.get(conn).is_some_and(|it| it.label.is_route);
         if self.settings.options.write_timeout == WriteTimeout::Retry && !is_route {
-            return self.retry_writing(conn, serial);
+            return self.retry_writing(conn);
         }
         self.begin_closing(conn, CloseReason::SlowConsumerDeadline);
         self.remove(conn);
     }
 
     /// Leaves a slow consumer another `write_deadline`: only `max_pending` ends it.
-    fn retry_writing(&mut self, conn: u32, serial: u32) {
+    fn retry_writing(&mut self, conn: u32) {
         self.report_slow(conn, CloseReason::SlowConsumerDeadline);
-        self.timers.set(Deadline {
-            at: self.outlets.now + self.settings.options.write_deadline,
-            conn,
-            serial,
-            purpose: Purpose::Write,
-        });
+        let limit = self.settings.options.write_deadline;
+        self.set_deadline(conn, limit, Purpose::Write);
     }
 }
