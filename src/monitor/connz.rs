@@ -1,5 +1,6 @@
 //! `/connz`: the connections, those that are open and those that closed last.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::json::Json;
@@ -145,6 +146,15 @@ enum Place {
     Closed(Arc<ConnectionSnapshot>),
 }
 
+impl Place {
+    fn cid(&self) -> u64 {
+        match self {
+            Place::Open(_, brief) => brief.cid,
+            Place::Closed(it) => it.cid,
+        }
+    }
+}
+
 /// A page in the making: which connections are on it, the details of the open ones still missing.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -171,26 +181,29 @@ impl Page {
             }
         }
         if request.state != State::Open {
+            let mut gone: Vec<(u64, Place)> = Vec::new();
             for it in closed.iter() {
                 let (is_listed, is_selected) = request.takes(it);
                 total += usize::from(is_listed);
                 if is_selected {
                     let stop = it.end.map(|(stop, _)| stop).unwrap_or_default();
                     let key = request.sort.key(&it.sort_facts(stop));
-                    all.push((key, Place::Closed(Arc::clone(it))));
+                    gone.push((key, Place::Closed(Arc::clone(it))));
                 }
             }
+            // One that has closed since its worker was asked is in both lists. Its worker knows nothing more of it.
+            let before = all.len();
+            let cids: HashSet<u64> = gone.iter().map(|(_, place)| place.cid()).collect();
+            all.retain(|(_, place)| !cids.contains(&place.cid()));
+            total -= before - all.len();
+            all.append(&mut gone);
         }
-        let cid = |place: &Place| match place {
-            Place::Open(_, brief) => brief.cid,
-            Place::Closed(it) => it.cid,
-        };
         let reason = |place: &Place| match place {
             Place::Closed(it) => it.end.map(|(_, reason)| reason.to_string()),
             Place::Open(..) => None,
         };
         if request.sort == Sort::Reason {
-            let named = all.into_iter().map(|it| (reason(&it.1), cid(&it.1), it));
+            let named = all.into_iter().map(|it| (reason(&it.1), it.1.cid(), it));
             let mut named: Vec<_> = named.collect();
             order::sort_by(&mut named, |one, other| {
                 (&one.0, one.1).cmp(&(&other.0, other.1))
@@ -200,10 +213,8 @@ impl Page {
             // Of those that came in the same moment, the last one has the shortest life.
             let is_falling = request.sort == Sort::Uptime;
             let tie = |cid: u64| if is_falling { u64::MAX - cid } else { cid };
-            order::sort_by_key(&mut all, |(key, place)| (*key, tie(cid(place))));
+            order::sort_by_key(&mut all, |(key, place)| (*key, tie(place.cid())));
         }
-        // Both lists can have a connection that is just closing.
-        all.dedup_by_key(|(_, place)| cid(place));
         let paging = Paging {
             limit: request.paging.limit.min(limits::MONITOR_PAGE_MAX),
             ..request.paging
@@ -379,11 +390,7 @@ mod tests {
 
     fn cids(query: &str, open: &[Briefs]) -> (usize, Vec<u64>) {
         let page = Page::choose(&request(query).unwrap(), open, &closed());
-        let cids = page.places.iter().map(|place| match place {
-            Place::Open(_, brief) => brief.cid,
-            Place::Closed(it) => it.cid,
-        });
-        (page.total, cids.collect())
+        (page.total, page.places.iter().map(Place::cid).collect())
     }
 
     #[test]
@@ -417,6 +424,29 @@ mod tests {
         let open = [worker(&[6, 4]), worker(&[5])];
         assert_eq!(cids("state=any", &open), (6, vec![1, 2, 3, 4, 5, 6]));
         assert_eq!(cids("", &open), (3, vec![4, 5, 6]));
+    }
+
+    #[test]
+    fn who_closes_while_the_page_is_made_is_on_it_once() {
+        let open = |cid, key| Briefs {
+            total: 1,
+            list: vec![Brief {
+                key,
+                cid,
+                conn: 0,
+                serial: 0,
+            }],
+        };
+        for query in ["state=any", "state=any&sort=msgs_from"] {
+            // It had sent more, or less, when its worker was asked than when it closed.
+            for key in [2, 0, u64::MAX] {
+                let (total, mut found) = cids(query, &[open(2, key), open(4, key)]);
+                found.sort_unstable();
+                assert_eq!((total, found), (4, vec![1, 2, 3, 4]), "{query}, {key}");
+                let page = Page::choose(&request(query).unwrap(), &[open(2, key)], &closed());
+                assert!(page.open_at(0).is_empty());
+            }
+        }
     }
 
     #[test]
