@@ -222,7 +222,7 @@ pub const STATSZ_FIRST: Duration = Duration::from_millis(250);
 pub const STATSZ_SECOND: Duration = Duration::from_secs(1);
 /// Time between two reports in the long run, while anybody may hear them.
 pub const STATSZ_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes of the history of closed connections.
+/// Bytes of the history of closed connections, and as many that are on their way there.
 pub const CLOSED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of subscriptions that one entry of it holds.
 pub const CLOSED_LISTING_BYTES_MAX: usize = 16 * 1024;

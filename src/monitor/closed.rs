@@ -28,8 +28,24 @@ impl ClosedRing {
 
     /// Adds one.
     pub fn push(&mut self, snapshot: ConnectionSnapshot) {
+        self.add(Arc::new(snapshot));
+    }
+
+    /// Adds those of another one, which closed later.
+    pub fn append(&mut self, later: ClosedRing) {
+        later.entries.into_iter().for_each(|it| self.add(it));
+    }
+
+    /// Takes out all that it has.
+    #[must_use]
+    pub fn take(&mut self) -> ClosedRing {
+        let empty = ClosedRing::new(self.entries_max, self.bytes_max);
+        std::mem::replace(self, empty)
+    }
+
+    fn add(&mut self, snapshot: Arc<ConnectionSnapshot>) {
         self.bytes += snapshot.memory();
-        self.entries.push_back(Arc::new(snapshot));
+        self.entries.push_back(snapshot);
         while self.entries.len() > self.entries_max || self.bytes > self.bytes_max {
             let Some(gone) = self.entries.pop_front() else {
                 return;
@@ -91,5 +107,18 @@ pub(super) mod tests {
         assert_eq!(cids(&ring), [6]);
         ring.push(connection(7, &"x".repeat(20_000)));
         assert!(cids(&ring).is_empty() && ring.bytes == 0);
+    }
+
+    #[test]
+    fn those_that_closed_later_come_behind() {
+        let (mut ring, mut later) = (ClosedRing::new(3, 10_000), ClosedRing::new(9, 10_000));
+        (1..=2).for_each(|cid| ring.push(connection(cid, "")));
+        (3..=4).for_each(|cid| later.push(connection(cid, "")));
+        ring.append(later.take());
+        assert_eq!((cids(&ring), cids(&later)), (vec![2, 3, 4], vec![]));
+        assert_eq!(
+            (ring.bytes, later.bytes),
+            (3 * connection(1, "").memory(), 0)
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! What the threads of a server share.
 
-use std::mem;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use super::acceptor::Control;
@@ -15,10 +14,11 @@ use super::pulse::Pulse;
 use super::tls::HandshakeRate;
 use super::verifier::Verifier;
 use crate::config::options::AddressLimits;
+use crate::limits;
 use crate::log::Logger;
-use crate::monitor::Moment;
 use crate::monitor::snapshot::{ByKind, ConnectionSnapshot};
 use crate::monitor::system::SystemRequest;
+use crate::monitor::{ClosedRing, Moment};
 use crate::rng::Rng;
 use crate::session::CloseReason;
 
@@ -101,11 +101,22 @@ impl Tally {
 }
 
 /// Connections on their way into the history.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Closed {
     /// Whether anybody can ask for them.
     wanted: AtomicBool,
-    list: Mutex<Vec<ConnectionSnapshot>>,
+    /// No more of them than the history can hold: when a crowd leaves, it may be a while before that takes them.
+    last: Mutex<ClosedRing>,
+}
+
+impl Default for Closed {
+    fn default() -> Self {
+        let last = ClosedRing::new(usize::MAX, limits::CLOSED_BYTES_MAX);
+        Closed {
+            wanted: AtomicBool::new(false),
+            last: Mutex::new(last),
+        }
+    }
 }
 
 impl Shared {
@@ -172,14 +183,17 @@ impl Shared {
 
     /// Notes a connection that closed.
     pub(super) fn remember(&self, snapshot: ConnectionSnapshot) {
-        let list = self.closed.list.lock();
-        list.expect("no thread panics and lives on").push(snapshot);
+        self.last_closed().push(snapshot);
     }
 
     /// Takes out those that closed since this was last called.
-    pub(super) fn take_closed(&self) -> Vec<ConnectionSnapshot> {
-        let list = self.closed.list.lock();
-        mem::take(&mut *list.expect("no thread panics and lives on"))
+    pub(super) fn take_closed(&self) -> ClosedRing {
+        self.last_closed().take()
+    }
+
+    fn last_closed(&self) -> MutexGuard<'_, ClosedRing> {
+        let last = self.closed.last.lock();
+        last.expect("no thread panics and lives on")
     }
 
     /// Connections of all workers.

@@ -205,9 +205,7 @@ impl Monitor {
 
     /// What happened meanwhile, with or without an event: the history grows, and those who are too slow are closed.
     pub(super) fn tick(&mut self, now: Instant) {
-        for snapshot in self.shared.take_closed() {
-            self.closed.push(snapshot);
-        }
+        self.closed.append(self.shared.take_closed());
         let overdue = self.connections.iter();
         let overdue = overdue.filter(|(_, it)| it.deadline().is_some_and(|at| at <= now));
         let overdue: Vec<usize> = overdue.map(|(key, _)| key).collect();

@@ -96,6 +96,24 @@ fn a_socket_that_takes_nothing_is_watched_before_the_worker_sleeps() {
 }
 
 #[test]
+fn of_a_crowd_that_leaves_at_once_no_more_is_kept_than_can_be_shown() {
+    let mut worker = worker(Options::default());
+    worker.shared.start_remembering();
+    let name = "x".repeat(3000);
+    let connect = format!("CONNECT {{\"name\":\"{name}\"}}\r\n");
+    for _ in 0..limits::CLOSED_BYTES_MAX / name.len() + 100 {
+        let (_peer, conn, _) = adopted(&mut worker);
+        worker.feed(conn, connect.as_bytes());
+        worker.begin_closing(conn, CloseReason::ClientClosed);
+    }
+    // The control thread has not looked.
+    let closed = worker.shared.take_closed();
+    assert!(closed.iter().next().is_some());
+    let bytes: usize = closed.iter().map(|it| it.memory()).sum();
+    assert!(bytes <= limits::CLOSED_BYTES_MAX, "{bytes}");
+}
+
+#[test]
 fn what_many_are_to_get_is_written_before_memory_is_given_back() {
     let mut worker = worker(Options::default());
     let clients: Vec<_> = (0..limits::FAN_OUT_MIN)
