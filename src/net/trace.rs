@@ -1,5 +1,7 @@
 //! Protocol lines for the log, at level TRC.
 
+use std::fmt;
+
 use crate::config::options::Options;
 use crate::log::{Logger, quote, redact_connect, trace};
 use crate::proto::encode::Message;
@@ -9,7 +11,6 @@ use crate::session::{Client, Route};
 
 /// Logs an operation that came in.
 pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options: &Options) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let line = match *frame {
         Frame::Connect(json) => format!("CONNECT {}", redact_connect(json)),
         Frame::Info(json) => format!("INFO {}", text(json)),
@@ -19,25 +20,16 @@ pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options
             } else {
                 "PUB"
             };
-            let words = [publish.subject, publish.reply, publish.sizes].map(text);
-            let words: Vec<&str> = words
-                .iter()
-                .map(String::as_str)
-                .filter(|word| !word.is_empty())
-                .collect();
-            format!("{verb} {}", words.join(" "))
+            let parts = [publish.subject, publish.reply, publish.sizes];
+            format!("{verb} {}", words(&parts))
         }
         Frame::Subscribe {
             subject,
-            queue: None,
-            sid,
-        } => format!("SUB {} {}", text(subject), text(sid)),
-        Frame::Subscribe {
-            subject,
-            queue: Some(queue),
+            queue,
             sid,
         } => {
-            format!("SUB {} {} {}", text(subject), text(queue), text(sid))
+            let parts = [subject, queue.unwrap_or_default(), sid];
+            format!("SUB {}", words(&parts))
         }
         Frame::Unsubscribe { sid, max: 0 } => format!("UNSUB {}", text(sid)),
         Frame::Unsubscribe { sid, max } => format!("UNSUB {} {max}", text(sid)),
@@ -49,27 +41,18 @@ pub(super) fn inbound(log: &Logger, session: &Client, frame: &Frame<'_>, options
     };
     trace!(log, "{session} - <<- [{line}]");
     if let Frame::Publish(publish) = frame {
-        let (body, header_len) = (publish.body, publish.header_len);
-        if let Some(shown) = payload(body, header_len, options) {
-            trace!(log, "{session} - <<- MSG_PAYLOAD: [{shown}]");
-        }
+        let body = (publish.body, publish.header_len);
+        payload(log, &format_args!("{session} - <<-"), body, options);
     }
 }
 
 /// Logs a message of the server's own, as if its system account had a client.
 pub(super) fn own(log: &Logger, message: &Message<'_>, options: &Options) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let size = message.body().len().saturating_sub(2).to_string();
-    let words = [text(message.subject()), text(message.reply()), size];
-    let words: Vec<&str> = words
-        .iter()
-        .map(String::as_str)
-        .filter(|word| !word.is_empty())
-        .collect();
-    trace!(log, "SYSTEM - <<- [PUB {}]", words.join(" "));
-    if let Some(shown) = payload(message.body(), message.header_len(), options) {
-        trace!(log, "SYSTEM - <<- MSG_PAYLOAD: [{shown}]");
-    }
+    let parts = [message.subject(), message.reply(), size.as_bytes()];
+    trace!(log, "SYSTEM - <<- [PUB {}]", words(&parts));
+    let body = (message.body(), message.header_len());
+    payload(log, &"SYSTEM - <<-", body, options);
 }
 
 /// Logs a message that went out.
@@ -84,20 +67,7 @@ pub(super) fn delivered(
     let mut bytes = Vec::new();
     let rest = message.head(sid, headers, &mut bytes);
     bytes.extend_from_slice(rest);
-    let line = bytes
-        .split(|&byte| byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    trace!(log, "{to} - ->> [{}]", String::from_utf8_lossy(line));
-    let (skipped, header_len) = if headers {
-        (0, message.header_len())
-    } else {
-        (message.header_len(), 0)
-    };
-    let body = message.body().get(skipped..).unwrap_or_default();
-    if let Some(shown) = payload(body, header_len, options) {
-        trace!(log, "{to} - ->> MSG_PAYLOAD: [{shown}]");
-    }
+    outbound(log, to, &bytes, headers, message, options);
 }
 
 /// Logs that a subscription has ended.
@@ -116,11 +86,6 @@ pub(super) fn inbound_routed(
     frame: &RouteFrame<'_>,
     options: &Options,
 ) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let words = |words: &[Option<&[u8]>]| {
-        let words: Vec<String> = words.iter().flatten().map(|word| text(word)).collect();
-        words.join(" ")
-    };
     let line = match *frame {
         RouteFrame::Connect(json) => format!("CONNECT {}", redact_connect(json)),
         RouteFrame::Info(json) => format!("INFO {}", text(json)),
@@ -129,31 +94,37 @@ pub(super) fn inbound_routed(
             subject,
             queue,
         } => {
-            let weight = queue.map(|(_, weight)| weight.to_string());
-            let weight = weight.as_deref().map(str::as_bytes);
-            let queue = queue.map(|(name, _)| name);
-            format!("RS+ {}", words(&[account, Some(subject), queue, weight]))
+            let weight = queue.map_or_else(String::new, |(_, weight)| weight.to_string());
+            let queue = queue.map_or(&b""[..], |(name, _)| name);
+            let parts = [
+                account.unwrap_or_default(),
+                subject,
+                queue,
+                weight.as_bytes(),
+            ];
+            format!("RS+ {}", words(&parts))
         }
         RouteFrame::NoInterest {
             account,
             subject,
             queue,
-        } => format!("RS- {}", words(&[account, Some(subject), queue])),
+        } => {
+            let [account, queue] = [account, queue].map(Option::unwrap_or_default);
+            format!("RS- {}", words(&[account, subject, queue]))
+        }
         RouteFrame::Message(ref message) => {
             let publish = &message.publish;
             let has_headers = publish.header_len > 0;
             let verb = if has_headers { "HMSG" } else { "RMSG" };
-            let named = |bytes| Some(bytes).filter(|bytes: &&[u8]| !bytes.is_empty());
-            let mark: &[u8] = if publish.reply.is_empty() { b"|" } else { b"+" };
-            let groups = named(message.groups);
-            let mark = groups.map(|_| mark);
-            let (subject, reply) = (Some(publish.subject), named(publish.reply));
-            let sizes = Some(publish.sizes);
-            let account = message.account;
-            format!(
-                "{verb} {}",
-                words(&[account, subject, mark, reply, groups, sizes])
-            )
+            let mark: &[u8] = match (message.groups, publish.reply) {
+                (b"", _) => b"",
+                (_, b"") => b"|",
+                _ => b"+",
+            };
+            let account = message.account.unwrap_or_default();
+            let (subject, reply) = (publish.subject, publish.reply);
+            let parts = [account, subject, mark, reply, message.groups, publish.sizes];
+            format!("{verb} {}", words(&parts))
         }
         RouteFrame::Ping => "PING".into(),
         RouteFrame::Pong => "PONG".into(),
@@ -163,10 +134,8 @@ pub(super) fn inbound_routed(
     };
     trace!(log, "{session} - <<- [{line}]");
     if let RouteFrame::Message(message) = frame {
-        let (body, header_len) = (message.publish.body, message.publish.header_len);
-        if let Some(shown) = payload(body, header_len, options) {
-            trace!(log, "{session} - <<- MSG_PAYLOAD: [{shown}]");
-        }
+        let body = (message.publish.body, message.publish.header_len);
+        payload(log, &format_args!("{session} - <<-"), body, options);
     }
 }
 
@@ -181,12 +150,28 @@ pub(super) fn routed(
     let mut bytes = Vec::new();
     let rest = route::message_head(account, message, groups, headers, &mut bytes);
     bytes.extend_from_slice(rest);
+    outbound(log, to, &bytes, headers, message, options);
+}
+
+/// Logs the first line of these bytes, and of the message that they are of what the receiver gets.
+fn outbound(
+    log: &Logger,
+    to: &str,
+    bytes: &[u8],
+    headers: bool,
+    message: &Message<'_>,
+    options: &Options,
+) {
     let line = bytes.split(|&byte| byte == b'\r').next();
-    let line = String::from_utf8_lossy(line.unwrap_or_default());
-    trace!(log, "{to} - ->> [{line}]");
-    if let Some(shown) = payload(message.body(), message.header_len(), options) {
-        trace!(log, "{to} - ->> MSG_PAYLOAD: [{shown}]");
-    }
+    trace!(log, "{to} - ->> [{}]", text(line.unwrap_or_default()));
+    let (skipped, header_len) = if headers {
+        (0, message.header_len())
+    } else {
+        (message.header_len(), 0)
+    };
+    let body = message.body().get(skipped..).unwrap_or_default();
+    let what = format_args!("{to} - ->>");
+    payload(log, &what, (body, header_len), options);
 }
 
 /// Logs lines that were written to a peer for itself alone.
@@ -209,12 +194,32 @@ pub(super) fn answered(log: &Logger, session: &str, bytes: &[u8]) {
     }
 }
 
-/// What is shown of a message's body, which begins with its headers and ends with CRLF; nothing if that is empty.
-fn payload(body: &[u8], header_len: usize, options: &Options) -> Option<String> {
+/// Logs what is shown of a message's body, which begins with so many bytes of headers and ends with CRLF, unless that is
+/// empty. `what` is who had it, and in which direction.
+fn payload(
+    log: &Logger,
+    what: &dyn fmt::Display,
+    (body, header_len): (&[u8], usize),
+    options: &Options,
+) {
     let shown = if options.trace_headers {
         body.get(..header_len).unwrap_or_default().trim_ascii_end()
     } else {
         body.strip_suffix(b"\r\n").unwrap_or(body)
     };
-    (!shown.is_empty()).then(|| quote(shown, options.max_traced_msg_len))
+    if !shown.is_empty() {
+        let shown = quote(shown, options.max_traced_msg_len);
+        trace!(log, "{what} MSG_PAYLOAD: [{shown}]");
+    }
+}
+
+/// Those of these that are not empty, parted by blanks.
+fn words(parts: &[&[u8]]) -> String {
+    let parts = parts.iter().filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(|part| text(part)).collect();
+    parts.join(" ")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
