@@ -47,12 +47,12 @@ impl Unpacker {
         self.input.extend_from_slice(wire);
     }
 
-    /// Gives as much as there is and fits of what the wire says; nothing if its next chunk is not whole yet.
+    /// Gives as much as there is and fits of what the wire says; nothing if its next chunk is not whole yet. Before anything
+    /// is allocated for a chunk, its type and length are looked at, and the size of its block.
     ///
     /// # Errors
     ///
-    /// The first [`S2Error`] of the stream, after what comes before it was given. Before anything is allocated for a chunk, its type and length are looked at,
-    /// and the size of its block. There is no use in going on.
+    /// The first [`S2Error`] of the stream, after what comes before it was given. There is no use in going on.
     pub fn take(&mut self, into: &mut [u8]) -> Result<usize, S2Error> {
         let mut len = 0;
         while len < into.len() {

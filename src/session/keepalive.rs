@@ -48,13 +48,17 @@ impl Keepalive {
         self.connect
     }
 
-    /// The peer sent CONNECT: gives the time to the next beat. `fifths` is random, in `0.0..1.0`.
+    /// The peer sent CONNECT: gives the time to the next beat, where `interval` is the time between two. `random` is in
+    /// `0.0..1.0`.
     pub fn connected(&mut self, interval: Duration, random: f64) -> Duration {
+        self.begin(interval.min(FIRST_PING), random)
+    }
+
+    /// The peer is in, and is to be pinged after `span`, or up to a fifth later: gives the time to that beat.
+    pub fn begin(&mut self, span: Duration, random: f64) -> Duration {
         self.connect = false;
         self.first = true;
-        interval
-            .min(FIRST_PING)
-            .mul_f64(1.0 + random.clamp(0.0, 1.0) / 5.0)
+        span.mul_f64(1.0 + random.clamp(0.0, 1.0) / 5.0)
     }
 
     /// The peer sent an operation that shows it is alive and at work.

@@ -367,10 +367,7 @@ impl Route {
     /// The time from its admission to the first PING, where `interval` is the time between two. `random` is in
     /// `0.0..1.0`.
     pub fn first_beat(&mut self, interval: Duration, random: f64) -> Duration {
-        self.keepalive.connected(interval, random);
-        interval
-            .min(FIRST_PING)
-            .mul_f64(1.0 + random.clamp(0.0, 1.0) / 5.0)
+        self.keepalive.begin(interval.min(FIRST_PING), random)
     }
 
     /// Takes one frame in and gives one action out.
