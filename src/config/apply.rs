@@ -20,6 +20,8 @@ use crate::limits;
 
 mod accounts;
 mod auth;
+mod exports;
+mod imports;
 mod mappings;
 mod sharing;
 mod tls;

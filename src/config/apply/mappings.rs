@@ -7,8 +7,7 @@ use super::super::options::{Destination, Mapping};
 use super::super::report::Report;
 use super::super::subjects;
 use super::super::table::Block;
-use super::super::value::{Data, Entry, Map};
-use super::accounts::percentage;
+use super::super::value::{Data, Entry, Map, Value};
 use crate::subject::transform::Transform;
 
 /// A `mappings` block: source subjects with a destination, or several with weights.
@@ -112,4 +111,14 @@ fn destination(report: &mut Report, map: &Map, at: &Position) -> Option<Destinat
         weight: weight?,
         cluster,
     })
+}
+
+/// 1 to 100, as a number or with a per cent sign.
+pub(super) fn percentage(value: &Value) -> Option<u8> {
+    let number = match &value.data {
+        Data::Integer(number) => u8::try_from(*number).ok()?,
+        Data::String(text) => text.trim_end_matches('%').trim().parse().ok()?,
+        _ => return None,
+    };
+    (1..=100).contains(&number).then_some(number)
 }

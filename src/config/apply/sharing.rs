@@ -15,6 +15,22 @@ pub(super) struct Reference {
     pub(super) at: Position,
 }
 
+/// What a subject of an import or export is for: `stream` or `service`, once.
+pub(super) fn one_kind(
+    report: &mut Report,
+    found: &mut Option<&'static str>,
+    name: &'static str,
+    at: &Position,
+) -> bool {
+    match found.replace(name) {
+        None => true,
+        Some(earlier) => {
+            report.error(at, format!("Detected {name} but already saw a {earlier}"));
+            false
+        }
+    }
+}
+
 /// What can only be said once all accounts are known.
 ///
 /// `imports` are the places of the imports, by account and index.
