@@ -888,3 +888,25 @@ fn what_is_mapped_for_a_cluster_follows_its_name() {
         client.expect(b"MSG y 1 1\r\n2\r\n");
     }
 }
+
+#[test]
+fn a_reply_that_looks_like_a_mark_of_groups_is_a_reply() {
+    for mix in MIXES {
+        let Some(servers) = pair(mix, ["", ""], ["", ""]) else {
+            continue;
+        };
+        expect_mesh(&servers);
+        let mut receiver = plain_client(&servers[0]);
+        receiver.send(b"SUB t 1\r\nSUB q g 2\r\n");
+        receiver.ping();
+        expect_interest(&servers[1], "t", 1);
+        expect_interest(&servers[1], "q", 1);
+        let mut sender = plain_client(&servers[1]);
+        for reply in ["|", "+"] {
+            sender.send(format!("PUB t {reply} 2\r\nhi\r\nPUB q {reply} 2\r\nho\r\n").as_bytes());
+            receiver.expect(
+                format!("MSG t 1 {reply} 2\r\nhi\r\nMSG q 2 {reply} 2\r\nho\r\n").as_bytes(),
+            );
+        }
+    }
+}

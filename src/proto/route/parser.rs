@@ -213,9 +213,6 @@ fn quick<'a>(buf: &'a [u8], limits: &RouteLimits) -> Option<(RouteMessage<'a>, u
         headers: true,
     };
     let (publish, len) = quick_message(line, with_headers, &limits)?;
-    if matches!(publish.reply, b"|" | b"+") {
-        return None;
-    }
     let message = RouteMessage {
         account,
         publish,
@@ -280,27 +277,26 @@ fn message_head(
         total_len,
         ..Head::default()
     };
-    let Some(third) = words.next() else {
+    let (Some(third), fourth) = (words.next(), words.next()) else {
         return Ok(head);
     };
-    let groups: Vec<Span> = match part(third) {
-        b"|" => words.collect(),
+    // By itself it is a reply, which a client may have given a name like that of a mark.
+    let Some(fourth) = fourth else {
+        head.reply = third;
+        return Ok(head);
+    };
+    let first = match part(third) {
+        b"|" => Some(fourth),
         b"+" => {
-            head.reply = words.next().ok_or_else(bad)?;
-            words.collect()
+            head.reply = fourth;
+            words.next()
         }
-        _ => {
-            head.reply = third;
-            return match words.next() {
-                None => Ok(head),
-                Some(_) => Err(bad()),
-            };
-        }
+        _ => return Err(bad()),
     };
-    let (Some(first), Some(last)) = (groups.first(), groups.last()) else {
-        return Err(bad());
-    };
-    head.groups = (first.0, last.0 + last.1 - first.0);
+    if let Some(first) = first {
+        let last = words.next_back().unwrap_or(first);
+        head.groups = (first.0, last.0 + last.1 - first.0);
+    }
     Ok(head)
 }
 
@@ -446,6 +442,27 @@ mod tests {
                 format!("{account} t  [] 2 hi\\r\\n"),
             ),
             ("RMSG $G t 0\r\n\r\n", format!("{account} t  [] 0 \\r\\n")),
+            // What stands alone there is a reply, whatever it is: any client can give that.
+            (
+                "RMSG $G t | 2\r\nhi\r\n",
+                format!("{account} t | [] 2 hi\\r\\n"),
+            ),
+            (
+                "rmsg $G t + 2\r\nhi\r\n",
+                format!("{account} t + [] 2 hi\\r\\n"),
+            ),
+            (
+                "HMSG $G t | 2 4\r\nhhhi\r\n",
+                format!("{account} t | [] 2 4 hhhi\\r\\n"),
+            ),
+            (
+                "RMSG $G t + | g 2\r\nhi\r\n",
+                format!("{account} t | [\"g\"] 2 hi\\r\\n"),
+            ),
+            (
+                "RMSG $G t + r 2\r\nhi\r\n",
+                format!("{account} t r [] 2 hi\\r\\n"),
+            ),
         ] {
             assert_eq!(frames(&[wire.as_bytes()], &LIMITS), [expected], "{wire}");
         }
@@ -493,8 +510,6 @@ mod tests {
             b"RS- $G a q 1\r\n",
             b"RMSG $G 2\r\n",
             b"RMSG $G a b c 2\r\n",
-            b"RMSG $G a | 2\r\nhi\r\n",
-            b"RMSG $G a + r 2\r\nhi\r\n",
             b"RMSG $G a x\r\n",
             b"RMSG $G a 101\r\n",
             b"RMSG $G a 2\r\nhiXX",
