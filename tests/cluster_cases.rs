@@ -910,3 +910,29 @@ fn a_reply_that_looks_like_a_mark_of_groups_is_a_reply() {
         }
     }
 }
+
+#[test]
+fn more_groups_than_a_line_can_name_are_no_end_of_a_route() {
+    const GROUPS: usize = 40;
+    // The reference server writes them all into one line, which closes the route.
+    for mix in MIXES.into_iter().filter(|[_, sender]| *sender == M) {
+        let Some(servers) = pair(mix, ["", ""], ["", ""]) else {
+            continue;
+        };
+        expect_mesh(&servers);
+        let mut receiver = plain_client(&servers[0]);
+        let name = "x".repeat(3900);
+        for sid in 10..10 + GROUPS {
+            receiver.send(format!("SUB q {name}{sid} {sid}\r\n").as_bytes());
+        }
+        receiver.ping();
+        expect_interest(&servers[1], "q", GROUPS);
+        let mut sender = plain_client(&servers[1]);
+        sender.send(b"PUB q 2\r\nhi\r\n");
+        let all = receiver.expect_bytes(GROUPS * b"MSG q 10 2\r\nhi\r\n".len());
+        for sid in 10..10 + GROUPS {
+            let one = format!("MSG q {sid} 2\r\nhi\r\n");
+            assert!(String::from_utf8_lossy(&all).contains(&one), "{one}");
+        }
+    }
+}

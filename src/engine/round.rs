@@ -230,7 +230,9 @@ impl<'r, S: Sink> Round<'r, S> {
         self.over_all(&matches.routes, matches, picks);
     }
 
-    /// A copy for each of the `plain` links and for each that was picked for a group.
+    /// A copy for each of the `plain` links and for each that was picked for a group. Where a link was picked for more groups
+    /// than a line can name, it gets several; if it is a plain one, too, only one, and the rest of the groups nothing: its
+    /// plain subscribers would get each of them.
     pub(super) fn over_all(&mut self, plain: &[SubRef], matches: &Matches, picks: &mut Picks) {
         let Picks { chosen, names } = picks;
         if chosen.is_empty() {
@@ -248,41 +250,42 @@ impl<'r, S: Sink> Round<'r, S> {
         }
         chosen.sort_unstable();
         let mut left = chosen.as_slice();
-        let mut send = |round: &mut Self, route: SubRef, picked: &[(SubRef, usize)]| {
-            names.clear();
-            for group in picked
-                .iter()
-                .filter_map(|&(_, at)| matches.groups().get(at))
-            {
-                if !names.is_empty() {
-                    names.push(b' ');
-                }
-                names.extend_from_slice(&group.name);
-            }
-            if route.owner() == round.reach.worker {
-                round.over(route, names);
-            } else if names.is_empty() {
-                round.remote(route.owner(), To::Routes(&[route]));
-            } else {
-                let groups = names.as_slice();
-                round.remote(route.owner(), To::Groups { route, groups });
-            }
-        };
         for &route in plain {
             while let Some(picked) = run_of(left).filter(|run| run[0].0 < route) {
-                send(self, picked[0].0, picked);
-                left = left.get(picked.len()..).unwrap_or_default();
+                let rest = self.over_for(picked[0].0, picked, matches, names);
+                left = left.get(picked.len() - rest.len()..).unwrap_or_default();
             }
             let picked = run_of(left)
                 .filter(|run| run[0].0 == route)
                 .unwrap_or_default();
-            send(self, route, picked);
+            self.over_for(route, picked, matches, names);
             left = left.get(picked.len()..).unwrap_or_default();
         }
         while let Some(picked) = run_of(left) {
-            send(self, picked[0].0, picked);
-            left = left.get(picked.len()..).unwrap_or_default();
+            let rest = self.over_for(picked[0].0, picked, matches, names);
+            left = left.get(picked.len() - rest.len()..).unwrap_or_default();
         }
+    }
+
+    /// One copy for a link, in the name of the groups that it was picked for, as many as a line has room for; gives the rest
+    /// of them.
+    fn over_for<'p>(
+        &mut self,
+        route: SubRef,
+        picked: &'p [(SubRef, usize)],
+        matches: &Matches,
+        names: &mut Vec<u8>,
+    ) -> &'p [(SubRef, usize)] {
+        let rest = name(picked, matches, names);
+        if route.owner() == self.reach.worker {
+            self.over(route, names);
+        } else if names.is_empty() {
+            self.remote(route.owner(), To::Routes(&[route]));
+        } else {
+            let groups = names.as_slice();
+            self.remote(route.owner(), To::Groups { route, groups });
+        }
+        rest
     }
 
     /// Whether a link, one of this worker's, took it.
@@ -475,6 +478,29 @@ pub(super) fn choose(
         found
     };
     others.find(is_it).map(|&(route, _)| route)
+}
+
+/// Puts the names of groups that were picked into `names`, parted by blanks, as many as a line has room for; gives the
+/// rest.
+fn name<'p>(
+    picked: &'p [(SubRef, usize)],
+    matches: &Matches,
+    names: &mut Vec<u8>,
+) -> &'p [(SubRef, usize)] {
+    names.clear();
+    for (taken, &(_, at)) in picked.iter().enumerate() {
+        let Some(group) = matches.groups().get(at) else {
+            continue;
+        };
+        if !names.is_empty() {
+            if names.len() + group.name.len() >= limits::ROUTE_GROUPS_BYTES_MAX {
+                return picked.get(taken..).unwrap_or_default();
+            }
+            names.push(b' ');
+        }
+        names.extend_from_slice(&group.name);
+    }
+    &[]
 }
 
 /// Those at the front that have the same link.
