@@ -45,6 +45,9 @@ pub const RESPONSE_THRESHOLD: Duration = Duration::from_secs(120);
 pub const ROUTE_GREETING: Duration = Duration::from_secs(10);
 /// Bytes in a message from another server, where `max_payload` is less (midge's own): its `max_payload` may be more.
 pub const ROUTE_PAYLOAD_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of headers that servers may add to a message before it comes to another one: who asks a service, or the hop of a
+/// trace.
+pub const ROUTE_HEADERS_ADDED_MAX: usize = 64 * 1024;
 /// Bytes of the names of queue groups in one line for another server. That takes 64 KiB of arguments, unless its
 /// `max_control_line` is another, and closes the connection above.
 pub const ROUTE_GROUPS_BYTES_MAX: usize = 48 * 1024;

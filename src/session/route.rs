@@ -245,7 +245,8 @@ impl Route {
         RouteLimits {
             max_control_line: options.max_control_line.saturating_mul(16),
             max_payload: if is_in {
-                options.max_payload.max(limits::ROUTE_PAYLOAD_MAX)
+                let largest = options.max_payload.max(limits::ROUTE_PAYLOAD_MAX);
+                largest.saturating_add(limits::ROUTE_HEADERS_ADDED_MAX)
             } else {
                 0
             },

@@ -396,3 +396,16 @@ fn each_answer_to_a_ping_may_change_how_much_is_compressed() {
         Some("s2_better")
     );
 }
+
+#[test]
+fn what_servers_add_to_the_largest_message_of_a_client_does_not_count() {
+    let mut world = World::dialled();
+    world.route.stage = Stage::Admitted;
+    // A hop of a trace, or who asks a service.
+    let added = 16 * 1024;
+    for max_payload in [1 << 20, limits::ROUTE_PAYLOAD_MAX, 100 << 20] {
+        world.options.max_payload = max_payload;
+        let taken = world.route.parser_limits(&world.options).max_payload;
+        assert!(taken >= max_payload.max(limits::ROUTE_PAYLOAD_MAX) + added);
+    }
+}
