@@ -285,7 +285,18 @@ impl Monitor {
                 )
             }
         };
+        let text = self.within(limits::ROUTE_PAYLOAD_MAX, text);
         self.announce(account, reply, text);
+    }
+
+    /// An answer, or an error if it has more than so many bytes: on a route it would be the end of that.
+    pub(super) fn within(&mut self, bytes_max: usize, text: String) -> String {
+        let len = text.len();
+        if len <= bytes_max {
+            return text;
+        }
+        let why = format!("the answer has {len} bytes, the limit is {bytes_max}");
+        self.envelope(Err((500, why)))
     }
 
     /// Tells the system account of the counters.

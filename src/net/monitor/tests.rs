@@ -8,9 +8,9 @@ use crate::monitor::system::SystemRequest;
 use crate::net::acceptor::{Acceptor, Listener};
 use crate::net::fixture;
 
-#[test]
-fn requests_that_come_faster_than_they_are_answered_are_not_all_kept() {
-    let (_polls, shared) = fixture::shared(1);
+/// A monitor without listeners; what it needs to be there lasts as long as the rest does.
+fn monitor() -> (Monitor, impl Sized) {
+    let (polls, shared) = fixture::shared(1);
     let settings = fixture::settings(Options::default());
     let listener = Listener::bind("127.0.0.1", 0).expect("a port");
     let monitors = MonitorListeners::default();
@@ -22,11 +22,16 @@ fn requests_that_come_faster_than_they_are_answered_are_not_all_kept() {
         64,
         None,
     );
-    let (_acceptor, control) = acceptor.expect("a control thread");
+    let (acceptor, control) = acceptor.expect("a control thread");
     let poll = Poll::new().expect("a descriptor");
     let monitors = MonitorListeners::default();
     let monitor = Monitor::new(monitors, poll.registry(), shared, settings, control, 64);
-    let mut monitor = monitor.expect("a monitor");
+    (monitor.expect("a monitor"), (polls, acceptor, poll))
+}
+
+#[test]
+fn requests_that_come_faster_than_they_are_answered_are_not_all_kept() {
+    let (mut monitor, _rest) = monitor();
     for _ in 0..3 {
         let request = || SystemRequest {
             subject: b"$SYS.REQ.SERVER.PING.VARZ".into(),
@@ -42,4 +47,12 @@ fn requests_that_come_faster_than_they_are_answered_are_not_all_kept() {
     }
     assert!(monitor.active.is_some());
     assert_eq!(monitor.jobs.len(), limits::SYSTEM_REQUESTS_MAX);
+}
+
+#[test]
+fn an_answer_that_no_server_would_take_is_an_error() {
+    let (mut monitor, _rest) = monitor();
+    assert_eq!(monitor.within(10, "ten bytes.".into()), "ten bytes.");
+    let error = monitor.within(10, "eleven byte".into());
+    assert!(error.contains(r#""error":{"code":500,"description":"the answer has 11 bytes"#));
 }
