@@ -3,9 +3,14 @@
 //! Small enough for a router with 64 MiB of memory, fast enough for a big machine, and a drop-in for users of the
 //! reference server: the same protocol, configuration language, command line and monitoring.
 //!
-//! Layers, each using only those before it: plain values (`subject`, `limits`, `clock`, `rng`, `id`, `stats`, `order`, `log`);
-//! bytes and grammar (`proto`, `s2`, `sublist`, `config`); meaning (`session`, `broker`); one action carried out (`engine`), and what pages show of it (`monitor`);
-//! sockets and threads (`net`); life cycle (`server`, `cli`).
+//! Layers, each using only those before it:
+//!
+//! - plain values: `subject`, `limits`, `clock`, `rng`, `id`, `stats`, `order`, `log`
+//! - bytes and grammar: `proto`, `s2`, `sublist`, `config`
+//! - meaning: `session`, `broker`
+//! - one action carried out: `engine`; and what pages show of it: `monitor`
+//! - sockets and threads: `net`
+//! - life cycle: `server`, `cli`
 //!
 //! A server in process:
 //!

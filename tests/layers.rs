@@ -1,7 +1,8 @@
 //! Keeps the layers in order: reads the sources in `src/` and fails where a module uses one that it must not know.
 //!
 //! A module is what stands directly in `src/`. It may use those of lower layers and of its own, but for the pairs in
-//! [`STRANGERS`]; what does no I/O names no socket (an address is a value), clock, thread or file; and `net` alone knows mio and rustls.
+//! [`STRANGERS`]; what does no I/O names no socket (an address is a value), clock, thread or file; and `net` alone knows mio
+//! and rustls.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -56,8 +56,8 @@ pub fn message_head_len_max(account: Option<&[u8]>, message: &Message<'_>, group
 
 /// Appends what comes before the rest of a message on a route, and gives that rest, a part of the message's line.
 ///
-/// `account` is absent where the connection serves one account alone; `groups` are the names of the queue groups of which the other server is to choose a member. A server that takes no
-/// headers gets the payload alone.
+/// `account` is absent where the connection serves one account alone; `groups` are the names, parted by blanks, of the queue
+/// groups of which the other server is to choose a member. A server that takes no headers gets the payload alone.
 #[inline]
 pub fn message_head<'a>(
     account: Option<&[u8]>,
