@@ -43,8 +43,8 @@ pub(super) struct Outlets {
     pub(super) pool: Pool,
     /// Outlets that have something to write this turn.
     listed: Vec<u32>,
-    /// Connections that must end, and why.
-    pub(super) doomed: Vec<(u32, CloseReason)>,
+    /// Connections that must end, and why. They may be gone by the time that is seen to.
+    pub(super) doomed: Vec<(Origin, CloseReason)>,
     /// Connections whose socket took nothing, and that nobody watches yet.
     pub(super) blocked: Vec<u32>,
     /// Connections of this worker that may read again.
@@ -330,9 +330,15 @@ impl Outlets {
 
     /// Marks a connection as ending.
     pub(super) fn doom(&mut self, conn: u32, reason: CloseReason) {
+        let worker = self.worker;
         if let Some(outlet) = self.get(conn).filter(|outlet| !outlet.closing) {
             outlet.closing = true;
-            self.doomed.push((conn, reason));
+            let origin = Origin {
+                worker,
+                conn,
+                serial: outlet.serial,
+            };
+            self.doomed.push((origin, reason));
         }
     }
 

@@ -149,3 +149,20 @@ fn whoever_has_many_subscriptions_to_a_subject_has_max_pending_all_the_same() {
     assert!(worker.outlets.get(conn).is_none());
     assert_eq!(worker.shared.slow_consumers.sum(), 1);
 }
+
+#[test]
+fn what_ends_a_connection_is_not_for_whoever_has_the_slot_then() {
+    let mut worker = worker(Options::default());
+    let (_first, conn, _) = adopted(&mut worker);
+    worker
+        .outlets
+        .give_up(conn, CloseReason::SlowConsumerPending);
+    // Before that is seen to, its peer goes, and another one comes.
+    worker.connections[conn as usize].hung_up = true;
+    worker.begin_closing(conn, CloseReason::ClientClosed);
+    let (_second, next, _) = adopted(&mut worker);
+    assert_eq!(next, conn);
+    worker.finish_turn();
+    assert_eq!(worker.connections[conn as usize].closing, None);
+    assert_eq!(worker.shared.slow_consumers.sum(), 0);
+}

@@ -28,8 +28,10 @@ impl Worker {
     fn write_all(&mut self) {
         self.outlets.flush_all();
         while self.outlets.has_come_to_something() {
-            while let Some((conn, reason)) = self.outlets.doomed.pop() {
-                self.begin_closing(conn, reason);
+            while let Some((origin, reason)) = self.outlets.doomed.pop() {
+                if self.origin(origin.conn) == Some(origin) {
+                    self.begin_closing(origin.conn, reason);
+                }
             }
             while let Some(origin) = self.outlets.resumed.pop() {
                 self.unstall(origin.conn, origin.serial);
