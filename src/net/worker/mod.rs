@@ -1,7 +1,7 @@
 //! One worker: a thread, a poll loop, and the connections it owns.
 //!
 //! ```text
-//! turn:  wait ▶ mail ▶ read and feed those that are ready, one read each ▶ hand over, write ▶ close ▶ timers
+//! turn:  wait ▶ note who is ready ▶ mail ▶ read and feed those, one read each ▶ hand over, write ▶ close ▶ timers
 //! ```
 //!
 //! Events are edge-triggered: a connection stays in the ready list until a read came back short. Whoever has more to
@@ -219,31 +219,37 @@ impl Worker {
             if self.outlets.start_turn(now) {
                 self.name_clients();
             }
-            self.handshakes_left = limits::HANDSHAKES_PER_TURN;
-            self.take_mail();
-            for event in &events {
-                if event.token() != WAKE {
-                    self.work.events += 1;
-                    let closed = event.is_read_closed() || event.is_error();
-                    self.on_event(
-                        slot(event.token().0),
-                        event.is_readable() || closed,
-                        event.is_writable(),
-                        closed,
-                    );
-                }
-            }
-            self.serve_ready();
-            self.finish_turn();
-            if !self.surveys.is_empty() {
-                self.survey_slice();
-            }
-            self.keep_budget();
-            self.fire_timers();
+            self.turn(&events);
             if self.is_done() {
                 return;
             }
         }
+    }
+
+    /// One turn, with what has been reported at its beginning.
+    fn turn(&mut self, events: &Events) {
+        self.handshakes_left = limits::HANDSHAKES_PER_TURN;
+        // Before the mail: with that, connections may end, and others come into their slots.
+        for event in events {
+            if event.token() != WAKE {
+                self.work.events += 1;
+                let closed = event.is_read_closed() || event.is_error();
+                self.on_event(
+                    slot(event.token().0),
+                    event.is_readable() || closed,
+                    event.is_writable(),
+                    closed,
+                );
+            }
+        }
+        self.take_mail();
+        self.serve_ready();
+        self.finish_turn();
+        if !self.surveys.is_empty() {
+            self.survey_slice();
+        }
+        self.keep_budget();
+        self.fire_timers();
     }
 
     /// Ends a turn, waits for something to do, and gives the time when the next turn begins.

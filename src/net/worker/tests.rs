@@ -166,3 +166,27 @@ fn what_ends_a_connection_is_not_for_whoever_has_the_slot_then() {
     assert_eq!(worker.connections[conn as usize].closing, None);
     assert_eq!(worker.shared.slow_consumers.sum(), 0);
 }
+
+#[test]
+fn events_of_a_connection_are_not_for_whoever_has_the_slot_next() {
+    let mut worker = worker(Options::default());
+    let (first, conn, serial) = adopted(&mut worker);
+    worker.finish_turn();
+    drop(first);
+    let mut events = Events::with_capacity(EVENTS);
+    while !events.iter().any(mio::event::Event::is_read_closed) {
+        worker.take_events(&mut events, Some(Duration::from_secs(10)));
+    }
+    // Before the events are looked at, the connection ends for another reason.
+    let (_second, adopt) = client();
+    let mailbox = &worker.shared.mailboxes[0];
+    mailbox.command(Command::Close {
+        count: 1,
+        reason: CloseReason::Kicked,
+    });
+    mailbox.command(adopt);
+    worker.turn(&events);
+    let second = &worker.connections[conn as usize];
+    assert_ne!(second.serial, serial);
+    assert!(!second.hung_up);
+}
