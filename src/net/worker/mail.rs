@@ -10,21 +10,24 @@ use crate::net::mailbox::{Batch, Command, Settings};
 use crate::session::CloseReason;
 
 impl Worker {
+    /// Takes all mail that is there now. What comes meanwhile is for the next time: others may fill the mailbox as fast as it
+    /// is emptied, and timers, sockets and questions must not wait for them to stop.
     pub(super) fn take_mail(&mut self) {
         let mailbox = usize::from(self.index);
-        while self.shared.mailboxes[mailbox].is_filled() {
-            let mut mail = mem::take(&mut self.mail);
-            self.shared.mailboxes[mailbox].take(&mut mail);
-            for batch in mail.batches.drain(..) {
-                self.work.bytes += batch.weight();
-                self.work_off(&batch);
-                self.shared.mailboxes[mailbox].give_back(batch);
-            }
-            for command in mail.commands.drain(..) {
-                self.obey(command);
-            }
-            self.mail = mail;
+        if !self.shared.mailboxes[mailbox].is_filled() {
+            return;
         }
+        let mut mail = mem::take(&mut self.mail);
+        self.shared.mailboxes[mailbox].take(&mut mail);
+        for batch in mail.batches.drain(..) {
+            self.work.bytes += batch.weight();
+            self.work_off(&batch);
+            self.shared.mailboxes[mailbox].give_back(batch);
+        }
+        for command in mail.commands.drain(..) {
+            self.obey(command);
+        }
+        self.mail = mail;
     }
 
     pub(super) fn work_off(&mut self, batch: &Batch) {

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::config::options::Options;
+use crate::engine::{Letter, To};
 use crate::net::fixture;
-use crate::net::mailbox::{Arrival, Command};
+use crate::net::mailbox::{Arrival, Batch, Command};
+use crate::proto::encode::{Message, Parts};
 use crate::session::Client;
 
 /// The first of two workers.
@@ -189,4 +191,40 @@ fn events_of_a_connection_are_not_for_whoever_has_the_slot_next() {
     let second = &worker.connections[conn as usize];
     assert_ne!(second.serial, serial);
     assert!(!second.hung_up);
+}
+
+#[test]
+fn mail_that_comes_while_a_lot_is_worked_off_is_for_the_next_turn() {
+    let mut worker = worker(Options::default());
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker.feed(conn, b"SUB a 1\r\n");
+    let sub = worker.engine.subscriptions.first_of(conn);
+    let size = 16 * 1024 * 1024;
+    let line = format!("a {size}\r\n{}\r\n", "x".repeat(size));
+    let parts = Parts {
+        subject_len: 1,
+        reply_len: 0,
+        body_at: line.len() - size - 2,
+        header_len: 0,
+    };
+    let letter = Letter {
+        account: 0,
+        tried: 0,
+        asks: false,
+        echo: true,
+        message: &Message::new(line.as_bytes(), parts),
+        to: To::Each(&[sub.expect("a subscription")]),
+    };
+    let mut batch = Batch::default();
+    batch.push(worker.origin(conn).expect("a connection"), &letter);
+    let shared = Arc::clone(&worker.shared);
+    shared.mailboxes[0].hand_over(&mut batch);
+    worker.take_mail();
+    // Its peer takes nothing: whoever sent that is told to pause, which is this one.
+    assert!(shared.mailboxes[0].is_filled());
+    let stalled = |worker: &Worker| worker.connections[conn as usize].stalled.is_some();
+    assert!(!stalled(&worker));
+    worker.work = Work::default();
+    worker.take_mail();
+    assert!(!shared.mailboxes[0].is_filled() && stalled(&worker));
 }
