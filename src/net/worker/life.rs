@@ -75,6 +75,13 @@ impl Worker {
         } else {
             debug!(self.shared.log, "{label} - Client connection created");
         }
+        let limits = &self.settings.options.address_limits;
+        let place = if place.is_none() && refuse.is_none() && !is_route && limits.is_on() {
+            // A reload has brought the limits while it was on its way here.
+            Some(self.shared.count_at_address(addr.ip(), limits, now))
+        } else {
+            place
+        };
         let interval = self.settings.options.ping_interval;
         entry.insert(Connection {
             peer,

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::config::options::Options;
+use crate::config::options::{AddressLimits, Options};
 use crate::engine::{Letter, To};
 use crate::net::fixture;
 use crate::net::mailbox::{Arrival, Batch, Command};
@@ -227,4 +227,18 @@ fn mail_that_comes_while_a_lot_is_worked_off_is_for_the_next_turn() {
     worker.work = Work::default();
     worker.take_mail();
     assert!(!shared.mailboxes[0].is_filled() && stalled(&worker));
+}
+
+#[test]
+fn whoever_was_accepted_before_addresses_had_limits_is_counted_at_its_own() {
+    let mut worker = worker(Options {
+        address_limits: AddressLimits {
+            max_connections: Some(9),
+            ..AddressLimits::default()
+        },
+        ..Options::default()
+    });
+    // As from a control thread that has yet to go over to these options.
+    let (_peer, conn, _) = adopted(&mut worker);
+    assert!(worker.connections[conn as usize].place.is_some());
 }
