@@ -54,7 +54,7 @@ impl Engine {
                 peer.session.accept(&mut self.answers);
                 self.answer(peer, sink);
             }
-            Action::Reviewed => self.apply_permissions(peer, sink),
+            Action::Reviewed => return self.apply_review(peer, sink),
             _ => {}
         }
         Ok(())

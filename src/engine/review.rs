@@ -25,12 +25,21 @@ impl Engine {
         let result = peer.session.review(old, context, &mut self.answers);
         self.answer(peer, sink);
         if result? == Action::Reviewed {
-            self.apply_permissions(peer, sink);
-            let result = self.apply_limits(peer);
-            self.answer(peer, sink);
-            return result;
+            return self.apply_review(peer, sink);
         }
         Ok(())
+    }
+
+    /// Puts into force what a peer that stays may do and have now.
+    pub(super) fn apply_review(
+        &mut self,
+        peer: &mut ClientPeer,
+        sink: &mut impl Sink,
+    ) -> Result<(), CloseReason> {
+        self.apply_permissions(peer, sink);
+        let result = self.apply_limits(peer);
+        self.answer(peer, sink);
+        result
     }
 
     /// Holds a peer to what its account may have now.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::config::options::{Options, Secret};
+use crate::config::options::{Account, AccountLimits, Options, Secret, User};
 use crate::proto::encode::Parts;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
@@ -99,6 +99,21 @@ impl World {
         self.engines[worker]
             .feed(peer, text.as_bytes(), &context, &mut self.sink)
             .end
+    }
+
+    /// Finds the peer's password right.
+    fn verify(&mut self, worker: usize, peer: usize) -> Result<(), CloseReason> {
+        let info = ServerInfo::default();
+        let context = Context {
+            options: &self.options,
+            info: &info,
+            auth: &self.auth,
+            now: self.now,
+        };
+        let peer = &mut self.peers[peer];
+        let (challenge, _) = peer.take_challenge().expect("a challenge");
+        let verdict = challenge.settle(true);
+        self.engines[worker].on_verified(peer, verdict, &context, &mut self.sink)
     }
 
     fn sent(&mut self, peer: usize) -> String {
@@ -420,4 +435,53 @@ fn a_request_that_every_other_worker_is_denied_has_no_responders() {
             );
         }
     }
+}
+
+#[test]
+fn a_lower_limit_holds_for_whoever_has_to_show_another_password_first() {
+    let options = |max_subscriptions| {
+        let password = bcrypt::hash("p", 4).expect("a cost there is");
+        Options {
+            accounts: vec![Account {
+                name: "A".into(),
+                users: vec![User {
+                    user: "u".into(),
+                    password: Secret::new(password),
+                    permissions: None,
+                    allowed_connection_types: Vec::new(),
+                }],
+                limits: AccountLimits {
+                    max_subscriptions,
+                    ..AccountLimits::default()
+                },
+                ..Account::default()
+            }],
+            ..Options::default()
+        }
+    };
+    let mut world = World::with(1, options(None));
+    let peer = world.open();
+    let connect = "CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\n";
+    assert_eq!(world.feed(0, peer, connect), End::Verify);
+    assert_eq!(world.verify(0, peer), Ok(()));
+    world.feed(0, peer, "SUB a 1\r\nSUB b 2\r\n");
+    world.sent(peer);
+    world.options = options(Some(1));
+    let auth = world.auth.renewed(&world.options);
+    let old = std::mem::replace(&mut world.auth, auth);
+    let info = ServerInfo::default();
+    let context = Context {
+        options: &world.options,
+        info: &info,
+        auth: &world.auth,
+        now: world.now,
+    };
+    let (engine, client) = (&mut world.engines[0], &mut world.peers[peer]);
+    let reviewed = engine.review(client, &old, &context, &mut world.sink);
+    assert!(reviewed.is_ok() && client.is_waiting());
+    assert_eq!(world.verify(0, peer), Err(CloseReason::Subscriptions));
+    assert_eq!(
+        world.sent(peer),
+        "-ERR 'maximum subscriptions exceeded'\r\n"
+    );
 }
