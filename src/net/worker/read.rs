@@ -177,6 +177,12 @@ impl Worker {
             return;
         };
         let (connection, outlets) = (parts.connection, parts.outlets);
+        if connection.peer.is_waiting() {
+            // Other settings have come, under which it has to show once more who it is.
+            connection.keep(bytes, parts.inbound);
+            connection.unfed = !connection.kept.is_empty();
+            return;
+        }
         let was_known = connection.peer.is_known();
         let was_connected = connection.peer.is_connected();
         let peer = &mut connection.peer;

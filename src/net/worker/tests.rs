@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::config::options::{AddressLimits, Options};
+use crate::config::options::{AddressLimits, Options, Secret};
 use crate::engine::{Letter, To};
 use crate::net::fixture;
 use crate::net::mailbox::{Arrival, Batch, Command};
@@ -241,4 +241,54 @@ fn whoever_was_accepted_before_addresses_had_limits_is_counted_at_its_own() {
     // As from a control thread that has yet to go over to these options.
     let (_peer, conn, _) = adopted(&mut worker);
     assert!(worker.connections[conn as usize].place.is_some());
+}
+
+/// Waits for mail, and takes it.
+fn wait_for_mail(worker: &mut Worker) {
+    let mut events = Events::with_capacity(EVENTS);
+    while !worker.mailbox().is_filled() {
+        let now = Instant::now();
+        worker.sleep(&mut events, now, Some(now + Duration::from_secs(10)));
+    }
+    worker.take_mail();
+}
+
+#[test]
+fn nothing_is_fed_while_a_password_is_checked_anew() {
+    let options = |cost| Options {
+        user: Some("u".into()),
+        password: Some(Secret::new(
+            bcrypt::hash("p", cost).expect("a cost there is"),
+        )),
+        ..Options::default()
+    };
+    let mut worker = worker(options(4));
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker.feed(conn, b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\n");
+    wait_for_mail(&mut worker);
+    assert!(worker.connections[conn as usize].peer.is_known());
+    // What comes in is read while other settings are on their way, with another hash.
+    let (old, options) = (Arc::clone(&worker.settings), options(8));
+    let settings = Arc::new(Settings {
+        auth: Arc::new(old.auth.renewed(&options)),
+        broker: Arc::clone(&old.broker),
+        tls: Arc::clone(&old.tls),
+        info: old.info.clone(),
+        digest: String::new(),
+        loaded: old.loaded,
+        options,
+    });
+    worker.mailbox().command(Command::Settings {
+        settings,
+        inform: false,
+    });
+    worker.feed(conn, b"PUB a 2\r\nhi\r\n");
+    let published = |worker: &Worker| worker.connections[conn as usize].peer.received().msgs;
+    // The answer may be there already.
+    if worker.connections[conn as usize].peer.is_waiting() {
+        assert_eq!(published(&worker), 0);
+        wait_for_mail(&mut worker);
+    }
+    worker.serve_ready();
+    assert_eq!(published(&worker), 1);
 }
