@@ -197,6 +197,13 @@ impl Outlets {
         self.doom(conn, reason);
     }
 
+    /// Queues what is only noted for a connection: it counts as delivered from then on.
+    pub(super) fn settle(&mut self, conn: u32) {
+        if let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) {
+            outlet.settle(&mut self.pool);
+        }
+    }
+
     /// Drops what is queued for a connection whose handshake is not done, and will not be: it cannot be sent.
     pub(super) fn forget_unsendable(&mut self, conn: u32) {
         let outlet = self.slots.get_mut(conn as usize).and_then(Option::as_mut);

@@ -204,6 +204,7 @@ impl Worker {
         if connection.closing.is_none() {
             connection.closing = Some(reason);
             drop(connection.take_kept(&mut self.inbound));
+            self.outlets.settle(conn);
             self.remember(conn, reason);
             let Some(connection) = self.connections.get_mut(conn as usize) else {
                 return;

@@ -292,3 +292,22 @@ fn nothing_is_fed_while_a_password_is_checked_anew() {
     worker.serve_ready();
     assert_eq!(published(&worker), 1);
 }
+
+#[test]
+fn what_many_get_counts_for_whoever_leaves_in_the_same_turn() {
+    let mut worker = worker(Options::default());
+    let clients: Vec<_> = (0..limits::FAN_OUT_MIN)
+        .map(|_| adopted(&mut worker))
+        .collect();
+    for &(_, conn, _) in &clients {
+        worker.feed(conn, b"SUB news 1\r\n");
+    }
+    let (_publisher, publisher, _) = adopted(&mut worker);
+    worker.feed(publisher, b"PUB news 2\r\nhi\r\n");
+    for &(_, conn, _) in &clients {
+        worker.begin_closing(conn, CloseReason::ClientClosed);
+    }
+    let sent = worker.departed[0].sent;
+    assert_eq!(sent, worker.outlets.pool.delivered);
+    assert_eq!(sent.msgs, limits::FAN_OUT_MIN as u64);
+}
