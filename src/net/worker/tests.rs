@@ -10,6 +10,7 @@ use crate::net::fixture;
 use crate::net::mailbox::{Arrival, Batch, Command};
 use crate::proto::encode::{Message, Parts};
 use crate::session::Client;
+use crate::sublist::SubRef;
 
 /// The first of two workers.
 fn worker(options: Options) -> Worker {
@@ -199,26 +200,10 @@ fn mail_that_comes_while_a_lot_is_worked_off_is_for_the_next_turn() {
     let (_peer, conn, _) = adopted(&mut worker);
     worker.feed(conn, b"SUB a 1\r\n");
     let sub = worker.engine.subscriptions.first_of(conn);
-    let size = 16 * 1024 * 1024;
-    let line = format!("a {size}\r\n{}\r\n", "x".repeat(size));
-    let parts = Parts {
-        subject_len: 1,
-        reply_len: 0,
-        body_at: line.len() - size - 2,
-        header_len: 0,
-    };
-    let letter = Letter {
-        account: 0,
-        tried: 0,
-        asks: false,
-        echo: true,
-        message: &Message::new(line.as_bytes(), parts),
-        to: To::Each(&[sub.expect("a subscription")]),
-    };
-    let mut batch = Batch::default();
-    batch.push(worker.origin(conn).expect("a connection"), &letter);
+    let sub = sub.expect("a subscription");
+    let publisher = worker.origin(conn).expect("a connection");
     let shared = Arc::clone(&worker.shared);
-    shared.mailboxes[0].hand_over(&mut batch);
+    shared.mailboxes[0].hand_over(&mut letter(publisher, &"x".repeat(16 * 1024 * 1024), sub));
     worker.take_mail();
     // Its peer takes nothing: whoever sent that is told to pause, which is this one.
     assert!(shared.mailboxes[0].is_filled());
@@ -241,6 +226,28 @@ fn whoever_was_accepted_before_addresses_had_limits_is_counted_at_its_own() {
     // As from a control thread that has yet to go over to these options.
     let (_peer, conn, _) = adopted(&mut worker);
     assert!(worker.connections[conn as usize].place.is_some());
+}
+
+/// A batch with a message of subject `a` for a subscription.
+fn letter(from: Origin, payload: &str, sub: SubRef) -> Batch {
+    let line = format!("a {}\r\n{payload}\r\n", payload.len());
+    let parts = Parts {
+        subject_len: 1,
+        reply_len: 0,
+        body_at: line.len() - payload.len() - 2,
+        header_len: 0,
+    };
+    let letter = Letter {
+        account: 0,
+        tried: 0,
+        asks: false,
+        echo: true,
+        message: &Message::new(line.as_bytes(), parts),
+        to: To::Each(&[sub]),
+    };
+    let mut batch = Batch::default();
+    batch.push(from, &letter);
+    batch
 }
 
 /// Waits for mail, and takes it.
@@ -310,4 +317,36 @@ fn what_many_get_counts_for_whoever_leaves_in_the_same_turn() {
     let sent = worker.departed[0].sent;
     assert_eq!(sent, worker.outlets.pool.delivered);
     assert_eq!(sent.msgs, limits::FAN_OUT_MIN as u64);
+}
+
+#[test]
+fn interest_that_a_letter_ends_is_told_in_the_same_turn() {
+    let mut worker = worker(Options::default());
+    // The other worker has a route.
+    worker.settings.broker.routes.add(1);
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker.feed(conn, b"SUB a 1\r\nUNSUB 1 1\r\n");
+    worker.finish_turn();
+    let shared = Arc::clone(&worker.shared);
+    let marks = || {
+        let (mut mail, mut marks) = (Mail::default(), Vec::new());
+        shared.mailboxes[1].take(&mut mail);
+        for batch in &mail.batches {
+            batch.for_each_mark(|mark| marks.push(mark.subject.to_vec()));
+        }
+        marks
+    };
+    assert_eq!(marks(), [b"a"]);
+    let sub = worker.engine.subscriptions.first_of(conn);
+    let publisher = Origin {
+        worker: 1,
+        conn: 0,
+        serial: 0,
+    };
+    let sub = sub.expect("a subscription");
+    shared.mailboxes[0].hand_over(&mut letter(publisher, "x", sub));
+    worker.take_mail();
+    worker.finish_turn();
+    assert!(worker.engine.subscriptions.is_empty());
+    assert_eq!(marks(), [b"a"]);
 }

@@ -26,6 +26,8 @@ impl Worker {
     /// Writes all that is queued, and sees to what that has come to, until nothing is left to be seen to: a connection that
     /// ends may be news to others.
     fn write_all(&mut self) {
+        // What peers sent is told already; mail has ended subscriptions, too, or moved them.
+        self.engine.tell_news(&mut self.outlets);
         self.outlets.flush_all();
         while self.outlets.has_come_to_something() {
             while let Some((origin, reason)) = self.outlets.doomed.pop() {
