@@ -145,6 +145,21 @@ impl Engine {
         }
     }
 
+    /// Tells the other servers what this one is interested in in accounts that came with the latest broker, behind those
+    /// that were `known` before. Marks of it may have come when this worker did not know them.
+    pub fn tell_accounts(&mut self, known: usize, sink: &mut impl Sink) {
+        let (broker, facts) = (Arc::clone(&self.broker), Arc::clone(&self.facts));
+        let links = self.links.iter().map(|it| (it.conn, it.carries.clone()));
+        let links: Vec<_> = links.collect();
+        for account in broker.accounts().skip(known) {
+            for (conn, carries) in &links {
+                if carries.includes(&account.name, &facts) {
+                    self.tell_account(account, *conn, carries, sink);
+                }
+            }
+        }
+    }
+
     /// Takes back what may not be told any more.
     pub(super) fn withdraw_everything(
         &mut self,

@@ -485,3 +485,33 @@ fn a_lower_limit_holds_for_whoever_has_to_show_another_password_first() {
         "-ERR 'maximum subscriptions exceeded'\r\n"
     );
 }
+
+#[test]
+fn other_servers_hear_of_interest_in_an_account_that_came_before_its_name() {
+    let mut world = World::new(1);
+    let conn = u32::try_from(world.open()).unwrap();
+    let (engine, sink) = (&mut world.engines[0], &mut world.sink);
+    engine.broker.routes.add(0);
+    let everything = links::Carries::Everything;
+    engine.links.insert(0, conn, (true, false), everything);
+    let known = engine.broker.accounts().count();
+    let names = world.auth.names_and_limits().chain([("A", None)]);
+    let renewed = engine.broker.renewed(names);
+    let account = renewed.account_named("A").expect("an account");
+    // A client of another worker, which has gone over to that already, has subscribed.
+    let sub = SubRef {
+        worker: 1,
+        slot: 0,
+        serial: 0,
+    };
+    let mark = Mark {
+        account: account.index,
+        subject: b"a",
+        queue: None,
+    };
+    assert!(account.subscribe(mark.subject, None, sub).is_news);
+    engine.hear(&mark, sink);
+    engine.set_broker(Arc::new(renewed));
+    engine.tell_accounts(known, sink);
+    assert_eq!(world.sent(0), "RS+ A a\r\n");
+}

@@ -123,7 +123,9 @@ impl Worker {
     }
 
     fn go_over(&mut self, settings: Arc<Settings>, inform: bool) {
+        let known = self.settings.broker.accounts().count();
         self.engine.set_broker(Arc::clone(&settings.broker));
+        self.engine.tell_accounts(known, &mut self.outlets);
         self.outlets.settings = Arc::clone(&settings);
         self.busy_poll.set_limit(settings.options.busy_poll);
         let old = mem::replace(&mut self.settings, settings);
