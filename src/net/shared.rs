@@ -163,7 +163,7 @@ impl Shared {
 
     /// Notes that a client has come into an account, or left it, for those who are told of that.
     pub(super) fn note_crowd(&self) {
-        if !self.crowd_changed.swap(true, Ordering::Relaxed) {
+        if !self.crowd_changed.swap(true, Ordering::AcqRel) {
             if let Some(control) = self.control.get() {
                 control.look();
             }

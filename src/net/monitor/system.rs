@@ -100,7 +100,7 @@ impl Monitor {
 
     /// Tells other servers how many connections accounts have here, where that has changed or it is time to.
     pub(super) fn report_connections(&mut self, now: Instant) {
-        let has_changed = self.shared.crowd_changed.swap(false, Ordering::Relaxed);
+        let has_changed = self.shared.crowd_changed.swap(false, Ordering::AcqRel);
         let is_due = self.recount_at.is_some_and(|at| at <= now);
         if !has_changed && !is_due {
             return;
