@@ -159,12 +159,15 @@ impl Worker {
         };
         let connection = parts.connection;
         let peer = &mut connection.peer;
+        let was_known = peer.is_known();
         match (parts.engine).on_verified(peer, verdict, &parts.context, parts.outlets) {
             Ok(()) if peer.is_waiting() => self.verify(origin.conn),
             Ok(()) => {
                 connection.unfed = !connection.kept.is_empty();
                 self.list(origin.conn);
-                self.report_login(origin.conn);
+                if !was_known {
+                    self.report_login(origin.conn);
+                }
             }
             Err(reason) => self.begin_closing(origin.conn, reason),
         }

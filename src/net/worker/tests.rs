@@ -260,22 +260,30 @@ fn wait_for_mail(worker: &mut Worker) {
     worker.take_mail();
 }
 
-#[test]
-fn nothing_is_fed_while_a_password_is_checked_anew() {
-    let options = |cost| Options {
+/// Options by which a password is needed, of which the hash takes so long.
+fn with_password(cost: u32) -> Options {
+    Options {
         user: Some("u".into()),
         password: Some(Secret::new(
             bcrypt::hash("p", cost).expect("a cost there is"),
         )),
         ..Options::default()
-    };
-    let mut worker = worker(options(4));
-    let (_peer, conn, _) = adopted(&mut worker);
+    }
+}
+
+/// A worker where a password is needed, and a client that has shown that it knows it.
+fn with_known_client() -> (Worker, TcpStream, u32) {
+    let mut worker = worker(with_password(4));
+    let (peer, conn, _) = adopted(&mut worker);
     worker.feed(conn, b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\n");
     wait_for_mail(&mut worker);
     assert!(worker.connections[conn as usize].peer.is_known());
-    // What comes in is read while other settings are on their way, with another hash.
-    let (old, options) = (Arc::clone(&worker.settings), options(8));
+    (worker, peer, conn)
+}
+
+/// What the next settings of a worker are, by a reload of these options.
+fn renewed(worker: &Worker, options: Options) -> Command {
+    let old = &worker.settings;
     let settings = Arc::new(Settings {
         auth: Arc::new(old.auth.renewed(&options)),
         broker: Arc::clone(&old.broker),
@@ -285,10 +293,18 @@ fn nothing_is_fed_while_a_password_is_checked_anew() {
         loaded: old.loaded,
         options,
     });
-    worker.mailbox().command(Command::Settings {
+    Command::Settings {
         settings,
         inform: false,
-    });
+    }
+}
+
+#[test]
+fn nothing_is_fed_while_a_password_is_checked_anew() {
+    let (mut worker, _peer, conn) = with_known_client();
+    // What comes in is read while other settings are on their way, with another hash.
+    let settings = renewed(&worker, with_password(8));
+    worker.mailbox().command(settings);
     worker.feed(conn, b"PUB a 2\r\nhi\r\n");
     let published = |worker: &Worker| worker.connections[conn as usize].peer.received().msgs;
     // The answer may be there already.
@@ -349,4 +365,23 @@ fn interest_that_a_letter_ends_is_told_in_the_same_turn() {
     worker.finish_turn();
     assert!(worker.engine.subscriptions.is_empty());
     assert_eq!(marks(), [b"a"]);
+}
+
+#[test]
+fn a_client_comes_once_however_often_its_password_is_checked() {
+    let (mut worker, _peer, conn) = with_known_client();
+    let broker = &worker.settings.broker;
+    let system = broker.account_named("$SYS").expect("an account");
+    let listener = SubRef {
+        worker: 1,
+        slot: 0,
+        serial: 0,
+    };
+    system.subscribe(b"$SYS.ACCOUNT.>", None, listener);
+    let settings = renewed(&worker, with_password(4));
+    worker.obey(settings);
+    assert!(worker.connections[conn as usize].peer.is_waiting());
+    wait_for_mail(&mut worker);
+    assert!(!worker.connections[conn as usize].peer.is_waiting());
+    assert_eq!(worker.events, 0);
 }
