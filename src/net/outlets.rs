@@ -515,7 +515,9 @@ impl Sink for Outlets {
             let label = self.label(conn);
             trace::answered(&self.shared.log, &label, bytes);
         }
-        let Some(outlet) = self.slots.get_mut(conn as usize).and_then(Option::as_mut) else {
+        let outlet = self.slots.get_mut(conn as usize).and_then(Option::as_mut);
+        // One that was given up may have lost the rest of a message: nothing must follow that.
+        let Some(outlet) = outlet.filter(|outlet| !outlet.closing) else {
             return;
         };
         outlet.push(bytes, &mut self.pool);

@@ -385,3 +385,18 @@ fn a_client_comes_once_however_often_its_password_is_checked() {
     assert!(!worker.connections[conn as usize].peer.is_waiting());
     assert_eq!(worker.events, 0);
 }
+
+#[test]
+fn nothing_is_answered_to_whoever_was_given_up() {
+    let mut worker = worker(Options::default());
+    let (_peer, conn, _) = adopted(&mut worker);
+    worker.send(conn, &vec![b'x'; 16 * 1024 * 1024]);
+    worker.finish_turn();
+    worker
+        .outlets
+        .give_up(conn, CloseReason::SlowConsumerPending);
+    // What was queued has been thrown away in the middle of something.
+    worker.feed(conn, b"PING\r\n");
+    worker.finish_turn();
+    assert!(worker.connections.is_empty());
+}
