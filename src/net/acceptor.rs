@@ -535,15 +535,26 @@ impl Acceptor {
             self.admit(&session)
         };
         let refuse = admitted.as_ref().err().copied();
+        let (worker, count) = match refuse {
+            None => (worker, &self.shared.connections[worker]),
+            // It takes up nobody's place, but a descriptor for a moment.
+            Some(_) => (self.turn_of(self.last_id), &self.shared.parting),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         // Small messages must not wait for an acknowledgement of earlier ones. Without it all works, only later.
         let _ = socket.set_nodelay(true);
-        self.shared.connections[worker].fetch_add(1, Ordering::Relaxed);
         self.shared.mailboxes[worker].command(Command::Adopt {
             socket,
             session: Arrival::Client(session),
             refuse,
             place: admitted.ok().flatten(),
         });
+    }
+
+    /// The worker whose turn it is with a connection of this number, if all take turns.
+    fn turn_of(&self, id: u64) -> usize {
+        let workers = self.shared.mailboxes.len() as u64;
+        usize::try_from(id % workers.max(1)).unwrap_or(0)
     }
 
     /// Sees to the limits of the address that a connection comes from.
@@ -612,4 +623,64 @@ pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
         .iter()
         .any(|one| errno == Some(one.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::options::Options;
+    use crate::net::fixture;
+    use crate::net::worker::Worker;
+
+    /// An acceptor, a worker, and what they share.
+    fn acceptor(options: Options) -> (Acceptor, Worker, Arc<Shared>) {
+        let (mut polls, shared) = fixture::shared(1);
+        let settings = fixture::settings(options);
+        let listener = Listener::bind("127.0.0.1", 0).expect("a port");
+        let acceptor = Acceptor::new(
+            listener,
+            MonitorListeners::default(),
+            Arc::clone(&shared),
+            Arc::clone(&settings),
+            64,
+            None,
+        );
+        let (acceptor, _) = acceptor.expect("a control thread");
+        let worker = Worker::new(0, polls.remove(0), Arc::clone(&shared), settings, 1);
+        (acceptor, worker, shared)
+    }
+
+    /// The peer of a connection that was accepted.
+    fn accepted(acceptor: &mut Acceptor) -> std::net::TcpStream {
+        let listener = acceptor.listener.as_ref().expect("a listener");
+        let addr = listener.local_addr().expect("its address");
+        let peer = std::net::TcpStream::connect(addr).expect("a connection");
+        let (mut events, last_id) = (Events::with_capacity(8), acceptor.last_id);
+        while acceptor.last_id == last_id {
+            let wait = Some(Duration::from_secs(10));
+            acceptor.poll.poll(&mut events, wait).expect("an event");
+            acceptor.accept_all();
+        }
+        peer
+    }
+
+    #[test]
+    fn whoever_is_refused_takes_up_nobodys_place() {
+        let (mut acceptor, worker, shared) = acceptor(Options {
+            max_connections: Some(1),
+            ..Options::default()
+        });
+        let peers = [(); 3].map(|()| accepted(&mut acceptor));
+        let counts = || {
+            (
+                shared.connection_count(),
+                shared.parting.load(Ordering::Relaxed),
+            )
+        };
+        assert_eq!(counts(), (1, 2));
+        drop(peers);
+        shared.mailboxes[0].command(Command::Stop);
+        worker.run();
+        assert_eq!(counts(), (0, 0));
+    }
 }

@@ -31,7 +31,7 @@ pub struct Shared {
     pub log: Logger,
     /// Connections that are being served, by worker.
     pub connections: Vec<AtomicUsize>,
-    /// Those that are not any more, and take up descriptors until their peers have read to the end.
+    /// Those that are not any more, or never will be, and take up descriptors until their peers have read to the end.
     pub parting: AtomicUsize,
     /// Connections that were closed because they were too slow.
     pub slow_consumers: Tally,

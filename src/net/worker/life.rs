@@ -46,7 +46,7 @@ impl Worker {
                 .register(&mut socket, Token(entry.key()), interest)
                 .is_err()
         {
-            return self.turn_away(&arrival);
+            return self.turn_away(&arrival, refuse.is_some());
         }
         let (now, serial) = (self.outlets.now, self.next_serial);
         self.next_serial = serial.wrapping_add(1);
@@ -96,6 +96,7 @@ impl Worker {
             beat_at: now,
             place,
             closing: None,
+            refused: refuse.is_some(),
             parting: false,
             tls_first: false,
             facts: Facts::new(self.shared.moment(now)),
@@ -322,7 +323,7 @@ impl Worker {
             return self.remove(conn);
         }
         let is_first = !mem::replace(&mut connection.parting, true);
-        if is_first && connection.peer.as_client().is_some() {
+        if is_first && !connection.refused && connection.peer.as_client().is_some() {
             self.shared.parting.fetch_add(1, Ordering::Relaxed);
             self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
         }
@@ -360,7 +361,7 @@ impl Worker {
             drop(gone.take_kept(&mut self.inbound));
         }
         if let Some(gone) = gone.filter(|gone| gone.peer.as_client().is_some()) {
-            let count = if gone.parting {
+            let count = if gone.parting || gone.refused {
                 &self.shared.parting
             } else {
                 &self.shared.connections[usize::from(self.index)]

@@ -78,6 +78,8 @@ struct Connection {
     place: Option<Place>,
     /// It ends as soon as what is queued for it is written.
     closing: Option<CloseReason>,
+    /// It has come only to be told that it cannot stay; no limit counts it.
+    refused: bool,
     /// That is written, and our side closed; what is left is to wait for the peer's, so that it can read to the end.
     parting: bool,
     /// Its handshake came before INFO.

@@ -15,11 +15,16 @@ use crate::net::timers::Purpose;
 use crate::session::{Agreement, Beat, CloseReason, ClusterFacts, Route, Side};
 
 impl Worker {
-    /// Somebody has come whom nobody will serve.
-    pub(super) fn turn_away(&self, arrival: &Arrival) {
+    /// Somebody has come whom nobody will serve, `refused` before or not.
+    pub(super) fn turn_away(&self, arrival: &Arrival, refused: bool) {
         match arrival {
             Arrival::Client(_) => {
-                self.shared.connections[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+                let count = if refused {
+                    &self.shared.parting
+                } else {
+                    &self.shared.connections[usize::from(self.index)]
+                };
+                count.fetch_sub(1, Ordering::Relaxed);
             }
             Arrival::Route(route) => {
                 let origin = Origin {
