@@ -104,6 +104,28 @@ const CASES: &[Case] = &[
         after: "authorization {users: [{user: u, password: p, allowed_connection_types: [MQTT]}]}",
         fates: &[(U, Violation)],
     },
+    // Whoever is a key's user without having the key.
+    Case {
+        before: concat!(
+            "authorization {users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}]}\n",
+            "no_auth_user: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
+        ),
+        after: "authorization {users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}]}",
+        fates: &[("", Violation)],
+    },
+    Case {
+        before: concat!(
+            "accounts {A {users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}]}}\n",
+            "no_auth_user: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4",
+        ),
+        after: "accounts {A {users: [{nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4}]}}",
+        fates: &[("", Violation)],
+    },
+    Case {
+        before: "authorization {users: [{user: u, password: p}, {user: v, password: p}]}\nno_auth_user: u",
+        after: "authorization {users: [{user: u, password: p}]}\nno_auth_user: u",
+        fates: &[("", Stays), (U, Stays)],
+    },
 ];
 
 /// Where the reference server drops clients for nothing.
@@ -122,6 +144,11 @@ const KINDER: &[Case] = &[
         before: "authorization {user: u, password: p}",
         after: "authorization {users: [{user: u, password: p}]}",
         fates: &[(U, Stays)],
+    },
+    Case {
+        before: "authorization {users: [{user: u, password: p}]}\nno_auth_user: u",
+        after: "authorization {user: u, password: p}",
+        fates: &[("", Violation), (U, Stays)],
     },
     Case {
         before: "",

@@ -130,25 +130,19 @@ fn refused(old: &Options, new: &Options) -> Vec<Refused> {
     refused
 }
 
-/// `no_auth_user` may go, together with the user it names; any other change of it needs a restart.
+/// `no_auth_user` may go, unless the user whose name it is stays. A key user may: whoever is in without the key has to go.
+/// Any other change of it needs a restart.
 fn kept_no_auth_user(it: &Options, old: &Options, new: &Options) -> String {
     let goes_with_user = old
         .no_auth_user
         .as_ref()
         .filter(|_| new.no_auth_user.is_none())
         .is_some_and(|name| {
-            let users = new
-                .users
+            let of_accounts = new.accounts.iter().flat_map(|account| &account.users);
+            !new.users
                 .iter()
-                .map(|user| &user.user)
-                .chain(new.nkeys.iter().map(|user| &user.nkey));
-            !users
-                .chain(
-                    new.accounts
-                        .iter()
-                        .flat_map(|it| it.users.iter().map(|user| &user.user)),
-                )
-                .any(|user| user == name)
+                .chain(of_accounts)
+                .any(|it| it.user == *name)
         });
     if goes_with_user {
         String::new()

@@ -125,6 +125,14 @@ fn a_default_user_may_only_leave_for_good() {
         .len(),
         1
     );
+    const KEY: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+    for users in [
+        format!("authorization {{users: [{{nkey: {KEY}}}]}}"),
+        format!("accounts {{A {{users: [{{nkey: {KEY}}}]}}}}"),
+    ] {
+        let with = format!("no_auth_user: {KEY}, {users}");
+        assert_eq!(log(&with, &users), ALWAYS);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! not listed any more, or in another account ─► closed without a word
-//! listed with the same secret ─► stays, with what it may do now
+//! listed with the same secret, which it or a certificate has shown ─► stays, with what it may do now
 //! else ─► its CONNECT is judged as if it came now
 //! ```
 //!
@@ -48,10 +48,24 @@ impl Authenticator {
             Some(login) if !login.takes_standard => {
                 Review::Close(CloseReason::AuthenticationFailure)
             }
-            Some(login) if was.is_some_and(|was| was.secret == login.secret) => {
+            Some(login)
+                if self.has_said(&held.who, connect)
+                    && was.is_some_and(|was| was.secret == login.secret) =>
+            {
                 Review::Keep(Arc::clone(&login.identity))
             }
             _ => self.judge(connect, nonce, certificate).review(held),
+        }
+    }
+
+    /// Whether a client has said itself who it is, or its certificate has. Else it is whoever clients without credentials
+    /// are, and that may be nobody now.
+    fn has_said(&self, who: &Who, connect: &Connect) -> bool {
+        let given = connect.credentials();
+        match who {
+            Who::Nkey(_) => given.nkey.is_some(),
+            Who::User(_) => given.user.is_some() || self.maps_certificates(),
+            Who::Anyone | Who::Token => true,
         }
     }
 
