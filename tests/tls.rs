@@ -663,6 +663,27 @@ fn files_are_watched_where_that_is_wanted() {
 }
 
 #[test]
+fn a_reload_makes_those_who_watch_look_sooner() {
+    let dir = ScratchDir::new();
+    let file = |name: &str| dir.path().join(name);
+    let install = |name: &str| {
+        for kind in ["key", "cert"] {
+            std::fs::copy(format!("certs/{name}-{kind}.pem"), file(kind)).unwrap();
+        }
+    };
+    let conf = |watch: &str| {
+        let [cert, key] = ["cert", "key"].map(file);
+        format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, watch: {watch} }}\n")
+    };
+    install("server-other-ca");
+    let mut server = start(&midge(), &conf("24h"));
+    server.reload(&conf("50ms")).unwrap();
+    install("server2");
+    logged(&mut server, "[INF] TLS files have changed and are in use");
+    is_let_in(&mut upgraded(&server, &Tls::new()).unwrap());
+}
+
+#[test]
 fn data_right_behind_the_handshake_is_not_lost() {
     for program in programs() {
         let server = start(&program, SIMPLE);

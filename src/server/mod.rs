@@ -224,7 +224,7 @@ impl Server {
         }
         server.spawn("control".into(), move || acceptor.run())?;
         server.control_thread = server.threads.pop();
-        server.watch_files(&mut lock(&server.state))?;
+        server.watch_files(&mut lock(&server.state), &settings.options)?;
         let log = &server.shared.log;
         info!(log, "Listening for client connections on {addr}");
         greeting::announce_tls(log, &settings.options);

@@ -67,12 +67,13 @@ impl Server {
         let pid_file = options.pid_file.as_deref();
         let pid_file = pid_file.filter(|_| changes.has("pid_file"));
         let pid_file = pid_file.map(PidFile::prepare).transpose()?;
+        self.watch_files(&mut state, &options)
+            .map_err(ServerError::System)?;
         self.switch_log(&state.settings.options, &options, &changes)?;
         if let Some(Err(error)) = pid_file.map(|it| state.files.write_pid(it)) {
             error!(self.shared.log, "{error}");
         }
         self.apply(&mut state, options, Arc::new(tls), &changes, &digest);
-        self.watch_files(&mut state).map_err(ServerError::System)?;
         for warning in &warnings {
             warn!(self.shared.log, "{warning}");
         }

@@ -20,24 +20,30 @@ struct Watch {
     shared: Arc<Shared>,
     control: Arc<Control>,
     state: Arc<Mutex<State>>,
-    /// Its other end goes when the server stops.
-    cancelled: Receiver<()>,
+    /// Told of another interval; its other end goes when the server stops.
+    orders: Receiver<()>,
     /// Files that were found and could not be used.
     refused: Option<Stamps>,
 }
 
 impl Server {
-    /// Watches the files of TLS, if that is wanted and not done yet.
-    pub(super) fn watch_files(&self, state: &mut State) -> io::Result<()> {
-        if state.watch.is_some() || interval(&state.settings.options).is_none() {
+    /// Watches the files of TLS, if these options want that, as soon as they are in force: until then the state is to
+    /// stay locked. One that watches already is told to look at them, too.
+    pub(super) fn watch_files(&self, state: &mut State, options: &Options) -> io::Result<()> {
+        if let Some(watch) = &state.watch {
+            // It has not ended, or it would not stand here.
+            let _ = watch.send(());
             return Ok(());
         }
-        let (sender, cancelled) = mpsc::channel();
+        if interval(options).is_none() {
+            return Ok(());
+        }
+        let (sender, orders) = mpsc::channel();
         let watch = Watch {
             shared: Arc::clone(&self.shared),
             control: Arc::clone(&self.control),
             state: Arc::clone(&self.state),
-            cancelled,
+            orders,
             refused: None,
         };
         let thread = thread::Builder::new().name("watch".into());
@@ -62,10 +68,12 @@ impl Watch {
                 interval
             };
             let Some(interval) = interval else { return };
-            if self.cancelled.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
-                return;
+            match self.orders.recv_timeout(interval) {
+                // A reload may have brought another interval.
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.look();
         }
     }
 
