@@ -250,6 +250,37 @@ fn clients_are_told_of_servers_that_come_and_go() {
     }
 }
 
+#[test]
+fn a_reload_tells_clients_nothing_that_they_know() {
+    for mix in MIXES {
+        let Some(other) = node(mix[1], "n1", None, "", "") else {
+            continue;
+        };
+        let before = Node {
+            seed: Some(route_port(&other)),
+            ..Node::new(mix[0], "n0")
+        };
+        let Some(server) = before.start() else {
+            continue;
+        };
+        let mut servers = [server, other];
+        expect_mesh(&servers);
+        let mut client = client_that_asks(&servers[0]);
+        expect_urls(&mut client, &[&servers[0], &servers[1]]);
+        // The first answer may come with an INFO of its own.
+        client.send(b"PING\r\n");
+        for _ in 0..2 {
+            while client.expect_line() != b"PONG\r\n" {}
+        }
+        let top = "ping_max: 5";
+        let after = Node { top, ..before };
+        servers[0].reload(&after.conf()).expect("a reload");
+        // An INFO would come between them, or before.
+        client.ping();
+        client.ping();
+    }
+}
+
 /// A client whose first INFO has not been read.
 fn client_that_asks(server: &Server) -> Connection {
     let mut client = server.connect();

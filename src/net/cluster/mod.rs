@@ -564,6 +564,8 @@ impl Cluster {
             info!(self.shared.log, "Cluster name updated to {name}");
         }
         renewed.has_met_others = self.facts.has_met_others;
+        // Known to the clients: they need not be told once more.
+        renewed.peer_urls.clone_from(&self.facts.peer_urls);
         renewed.info.is_dynamic = after.name.is_none() && self.facts.info.is_dynamic;
         let rebuilds = is_renamed
             || before.pool_size != after.pool_size
