@@ -86,7 +86,7 @@ fn refused(old: &Options, new: &Options) -> Vec<Refused> {
     compare("HTTPHost", &|it| text(&it.http_host));
     compare("HTTPPort", &|it| port(it.http_port));
     compare("HTTPSPort", &|it| port(it.https_port));
-    compare("HTTPSocket", &|it| format!("{:?}", it.http_socket));
+    compare("HTTPSocket", &|it| path(&it.http_socket));
     compare("HTTPBasePath", &|it| it.http_base_path.clone());
     compare("MaxSubs", &|it| number(it.max_subscriptions));
     compare("MaxSubTokens", &|it| number(it.max_subscription_tokens));

@@ -110,6 +110,17 @@ fn what_needs_a_restart_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_not_set_is_shown_as_nothing() {
+    assert_eq!(
+        refusals("", "http_socket: \"/run/m\"\nserver_name: a"),
+        [
+            "config reload not supported for ServerName: old=, new=a",
+            "config reload not supported for HTTPSocket: old=, new=/run/m",
+        ]
+    );
+}
+
+#[test]
 fn a_default_user_may_only_leave_for_good() {
     let with = "no_auth_user: a, authorization {users: [{user: a}, {user: b}]}";
     assert_eq!(log(with, "authorization {users: [{user: b}]}"), ALWAYS);
