@@ -10,7 +10,7 @@ use super::super::options::{
 };
 use super::super::report::{Report, set};
 use super::super::subjects;
-use super::super::table::Block;
+use super::super::table::{self, Block};
 use super::super::value::{Data, Entry, Map};
 use super::{Seen, non_empty, unless_zero};
 use crate::limits;
@@ -56,6 +56,20 @@ pub(super) fn authorization(
     }
     if auth.has_users && auth.token.is_some() {
         report.error(&entry.at, "Can not have a token and a users array");
+    }
+    let is_single = auth.user.is_some() || auth.token.is_some();
+    let is_default = |entry: &&Entry| {
+        let known = table::find(Block::Authorization, &entry.key);
+        known.is_some_and(|it| it.name == "default_permissions")
+    };
+    if let Some(entry) = map
+        .entries
+        .iter()
+        .rfind(is_default)
+        .filter(|_| is_single && !auth.has_users)
+    {
+        let text = "they hold for those in users alone: the single user, and who has the token, may do everything";
+        report.warn(entry, text);
     }
     auth.users.default_permissions(auth.permissions.as_ref());
     options.user = auth.user;

@@ -49,6 +49,25 @@ fn authorization_has_one_method() {
 }
 
 #[test]
+fn permissions_that_hold_for_nobody_are_warned_about() {
+    let warning = "c.conf:1:16: invalid use of field \"permissions\": they hold for those in users alone: the single \
+                   user, and who has the token, may do everything";
+    for conf in [
+        "authorization { permissions: {publish: a}, user: u, password: p }",
+        "authorization { permissions: {publish: a}, token: t }",
+    ] {
+        assert_eq!(warnings(conf), [warning]);
+    }
+    for conf in [
+        "authorization { permissions: {publish: a}, users: [{user: u}] }",
+        "authorization { permissions: {publish: a} }",
+        "authorization { users: [{user: u, permissions: {publish: a}}] }",
+    ] {
+        assert_eq!(warnings(conf), [""; 0]);
+    }
+}
+
+#[test]
 fn permissions_are_lists_or_rules() {
     let permissions = |text: &str| {
         let options = options(&format!(
