@@ -14,7 +14,7 @@
 mod certificate;
 mod review;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::permissions::Rules;
 use super::signature::{self, Flaw};
 use crate::certificate::Certificate;
 use crate::config::options::{
-    AccountLimits, Cluster, ConnectionType, Options, Permissions, Secret, TlsConfig,
+    Account, AccountLimits, Cluster, ConnectionType, Options, Permissions, Secret, TlsConfig,
 };
 use crate::nkey;
 use crate::proto::connect::Connect;
@@ -199,6 +199,7 @@ impl Authenticator {
         let accounts = account_entries(options, places);
         let mut people = People {
             accounts: &accounts,
+            places: accounts.iter().map(|it| &*it.name).zip(0..).collect(),
             compiled: Vec::new(),
         };
         let (mut users, mut nkeys) = (HashMap::new(), HashMap::new());
@@ -492,6 +493,8 @@ fn has_only_system_account(options: &Options) -> bool {
 /// Makes identities, and each set of permissions once.
 struct People<'a> {
     accounts: &'a [AccountEntry],
+    /// Where each account stands there, by name.
+    places: HashMap<&'a str, u32>,
     compiled: Vec<(Arc<Permissions>, Arc<Rules>)>,
 }
 
@@ -503,16 +506,9 @@ impl People<'_> {
         permissions: Option<&Arc<Permissions>>,
     ) -> Arc<Identity> {
         let rules = permissions.map(|permissions| self.rules(permissions));
-        let found = self
-            .accounts
-            .iter()
-            .zip(0..)
-            .find(|(it, _)| *it.name == *account);
         // Every account that users stand in has an entry; were there none, it would be one that nobody else is in.
-        let (index, entry) = match found {
-            Some((entry, index)) => (index, Some(entry)),
-            None => (u32::MAX, None),
-        };
+        let index = self.places.get(account).copied().unwrap_or(u32::MAX);
+        let entry = self.accounts.get(index as usize);
         Arc::new(Identity {
             who,
             account: index,
@@ -540,27 +536,28 @@ impl People<'_> {
 /// Those that had a place keep it; new ones come behind.
 fn account_entries(options: &Options, places: &[AccountEntry]) -> Vec<AccountEntry> {
     let system = options.system_account();
-    let configured = options.accounts.iter().map(|account| account.name.as_str());
-    let others = configured.filter(|&name| Some(name) != system);
-    let names: Vec<&str> = [Some(GLOBAL), system]
-        .into_iter()
-        .flatten()
-        .chain(others)
+    let configured: HashMap<&str, &Account> = options
+        .accounts
+        .iter()
+        .map(|account| (account.name.as_str(), account))
         .collect();
+    let others = options.accounts.iter().map(|account| account.name.as_str());
+    let others = others.filter(|&name| Some(name) != system);
+    let names = [Some(GLOBAL), system].into_iter().flatten().chain(others);
+    let placed: HashSet<&str> = places.iter().map(|entry| &*entry.name).collect();
     let kept = places.iter().map(|entry| &*entry.name);
-    let is_new = |name: &&str| !places.iter().any(|entry| *entry.name == **name);
     let entry = |name: &str| {
-        let account = options.accounts.iter().find(|account| account.name == name);
+        let account = configured.get(name);
         AccountEntry {
             name: name.into(),
             limits: account
                 .map(|account| account.limits.clone())
                 .unwrap_or_default(),
             is_system: Some(name) == system,
-            is_configured: names.contains(&name),
+            is_configured: account.is_some() || name == GLOBAL || Some(name) == system,
         }
     };
-    let new = names.iter().copied().filter(is_new);
+    let new = names.filter(|name| !placed.contains(name));
     kept.chain(new).map(entry).collect()
 }
 
