@@ -1,9 +1,10 @@
 //! Distinguished names: those in certificates, and those that a configuration writes as RFC 2253 does.
 
 use super::der::{self, Der};
+use crate::order;
 
 /// What an attribute of a name is; the order is that of [`canonical`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     SerialNumber,
     CommonName,
@@ -42,7 +43,7 @@ type Attribute = (Option<Kind>, Option<String>);
 pub(super) type Rdn = Vec<Attribute>;
 
 /// A whole name, most specific part first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub struct Dn(Vec<Vec<(Kind, String)>>);
 
 /// Reads a name: a sequence of sets of attributes.
@@ -158,6 +159,14 @@ impl Dn {
     pub fn is_same(&self, other: &Dn) -> bool {
         let pairs = || self.0.iter().zip(&other.0);
         self.0.len() == other.0.len() && pairs().all(|(a, b)| is_same_rdn(a, b))
+    }
+
+    /// The same name in an order of its own: equal for two names if, and only if, one is a permutation of the other.
+    #[must_use]
+    pub fn sorted(mut self) -> Dn {
+        self.0.iter_mut().for_each(|rdn| order::sort(rdn));
+        order::sort(&mut self.0);
+        self
     }
 
     /// Whether both have the same relative names in any order. Each of them counts once.

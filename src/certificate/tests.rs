@@ -91,6 +91,31 @@ fn names_are_read_as_rfc_2253_writes_them() {
 }
 
 #[test]
+fn sorted_names_are_equal_where_one_is_a_permutation_of_the_other() {
+    let names = [
+        "CN=a,OU=b",
+        "OU=b,CN=a",
+        "CN=a+OU=b",
+        "OU=b+CN=a",
+        "CN=a,OU=b,OU=b",
+        "OU=b,CN=a,OU=b",
+        "OU=b,OU=b,CN=a,CN=a",
+        "CN=b,OU=a",
+        "CN=a",
+        "OU=b+CN=a,DC=x",
+        "DC=x,CN=a+OU=b",
+    ];
+    let names = names.map(|text| Dn::parse(text).unwrap());
+    for (one, other) in names
+        .iter()
+        .flat_map(|one| names.iter().map(move |it| (one, it)))
+    {
+        let is_same = one.clone().sorted() == other.clone().sorted();
+        assert_eq!(is_same, one.is_permutation(other), "{one:?} {other:?}");
+    }
+}
+
+#[test]
 fn wildcards_stand_for_the_first_label() {
     for (name, host, matches) in [
         ("a.example.com", "A.example.com", true),

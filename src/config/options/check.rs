@@ -1,6 +1,6 @@
 //! What options must be like together, wherever each of them came from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Account, Destination, Options, Secret, TlsConfig, host_and_port};
 use crate::certificate::Dn;
@@ -179,17 +179,16 @@ impl Options {
         }
         let own = self.accounts.iter().flat_map(|account| &account.users);
         let users = own.chain(&self.users).map(|user| user.user.as_str());
-        let names: Vec<_> = users
-            .filter_map(|user| Some((Dn::parse(user)?, user)))
-            .collect();
-        let mut rest = names.as_slice();
-        while let Some(((name, user), others)) = rest.split_first() {
-            if let Some((_, other)) = others.iter().find(|(other, _)| name.is_permutation(other)) {
+        let mut seen = HashMap::new();
+        for user in users {
+            let Some(name) = Dn::parse(user) else {
+                continue;
+            };
+            if let Some(other) = seen.insert(name.sorted(), user) {
                 let text =
-                    format!("a certificate could be that of both users {user:?} and {other:?}");
+                    format!("a certificate could be that of both users {other:?} and {user:?}");
                 problem(&["authorization", "accounts", "tls"], text);
             }
-            rest = others;
         }
     }
 
