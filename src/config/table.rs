@@ -265,7 +265,7 @@ pub const OPTIONS: &[Known] = &[
     row(Cluster, "ping_interval", &[], Supported, LIVE, "time between PINGs on a route, at most 30s"),
     row(Cluster, "ping_max", &[], Supported, LIVE, "unanswered PINGs after which a route is stale"),
     row(Cluster, "write_deadline", &[], Supported, LIVE, "time a route may take nothing"),
-    row(Cluster, "write_timeout", &[], Supported, LIVE, "what happens then"),
+    row(Cluster, "write_timeout", &[], Supported, LIVE, "for monitoring alone: such a route is closed in any case"),
     row(Compression, "mode", &[], Supported, LIVE, "how much, and who decides"),
     row(Compression, "rtt_thresholds", &["thresholds", "rtts", "rtt"], Supported, LIVE, "round-trip times for the levels of s2_auto"),
 
