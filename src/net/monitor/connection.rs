@@ -45,6 +45,8 @@ pub(super) struct Connection {
     lingers: bool,
     readable: bool,
     writable: bool,
+    /// The peer has closed its side: a short read is not the last one.
+    is_ending: bool,
     hung_up: bool,
     failed: bool,
     /// When it is too late for what it waits for.
@@ -97,6 +99,7 @@ impl Connection {
             lingers: false,
             readable: false,
             writable: true,
+            is_ending: false,
             hung_up: false,
             failed: false,
             deadline: Some(now + limits::MONITOR_HEAD_TIME),
@@ -152,9 +155,11 @@ impl Connection {
         Some(is_done)
     }
 
-    pub(super) fn on_event(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
+    /// The socket has something to read, takes something, or is `closed` by the peer.
+    pub(super) fn on_event(&mut self, readable: bool, writable: bool, closed: bool) {
+        self.readable |= readable || closed;
         self.writable |= writable;
+        self.is_ending |= closed;
     }
 
     /// The page is being made.
@@ -257,7 +262,7 @@ impl Connection {
         match self.stream.read(buffer) {
             Ok(Inflow::End) => self.hung_up = true,
             Ok(Inflow::Bytes { len, more }) => {
-                self.readable = more;
+                self.readable = more || self.is_ending;
                 self.input
                     .extend_from_slice(buffer.get(..len).unwrap_or_default());
                 return true;

@@ -188,7 +188,7 @@ impl Monitor {
         };
         if let Some(connection) = self.connections.get_mut(key) {
             let closed = event.is_read_closed() || event.is_error();
-            connection.on_event(event.is_readable() || closed, event.is_writable());
+            connection.on_event(event.is_readable(), event.is_writable(), closed);
             self.serve(key);
         }
     }
