@@ -208,6 +208,12 @@ impl Control {
         self.look();
     }
 
+    /// Takes the connections that have been put off.
+    pub(super) fn take_nudges(&self) -> Vec<u64> {
+        let nudges = self.nudges.lock();
+        mem::take(&mut *nudges.expect("no thread panics and lives on"))
+    }
+
     /// Gives an order, and waits until it is carried out, or nobody is left to do so.
     fn order(&self, order: Order) {
         let (done, is_done) = mpsc::channel();
@@ -388,7 +394,7 @@ impl Acceptor {
     /// Gives the monitoring port what came for it.
     fn serve_monitor(&mut self) {
         let take = "no thread panics and lives on";
-        let nudges = mem::take(&mut *self.control.nudges.lock().expect(take));
+        let nudges = self.control.take_nudges();
         let answers = mem::take(&mut *self.control.answers.lock().expect(take));
         let requests = mem::take(&mut *self.control.requests.lock().expect(take));
         if let Some(cluster) = &mut self.cluster {

@@ -76,7 +76,13 @@ pub(super) enum Progress {
     Request(Box<Head>),
     /// Something that is none: say so, and end.
     Bad(Response),
+    /// There is more, and others have waited long enough.
+    More,
 }
+
+/// Reads, and requests that are found, before it is somebody else's turn: whoever sends as fast as it is read from would
+/// have the control thread for itself.
+pub(super) const STEPS: usize = 32;
 
 impl Connection {
     pub(super) fn new(
@@ -173,23 +179,32 @@ impl Connection {
         self.waiting.take()
     }
 
-    /// Writes, reads, and finds the next request.
-    pub(super) fn advance(&mut self, buffer: &mut Vec<u8>, now: Instant) -> Progress {
+    /// Writes, reads, and finds the next request, in so many `steps` at the most, of which it leaves what it does not need.
+    pub(super) fn advance(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        steps: &mut usize,
+        now: Instant,
+    ) -> Progress {
         self.flush(now);
         loop {
             if self.failed {
                 return Progress::Over;
             }
+            if *steps == 0 {
+                self.await_head(now);
+                return Progress::More;
+            }
+            *steps -= 1;
             if self.lingers {
-                if !self.read(buffer) {
-                    return if self.hung_up || self.failed {
-                        Progress::Over
-                    } else {
-                        Progress::Waiting
-                    };
+                if self.drain() {
+                    continue;
                 }
-                self.input.clear();
-                continue;
+                return if self.hung_up || self.failed {
+                    Progress::Over
+                } else {
+                    Progress::Waiting
+                };
             }
             if self.waiting.is_some() || self.pending() > 0 {
                 return Progress::Waiting;
@@ -267,6 +282,21 @@ impl Connection {
                     .extend_from_slice(buffer.get(..len).unwrap_or_default());
                 return true;
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(_) => self.failed = true,
+        }
+        false
+    }
+
+    /// Reads once to throw away; false if there is nothing to read.
+    fn drain(&mut self) -> bool {
+        if !self.readable || self.hung_up {
+            return false;
+        }
+        match self.stream.drain() {
+            Ok(true) => return true,
+            Ok(false) => self.hung_up = true,
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
             Err(_) => self.failed = true,

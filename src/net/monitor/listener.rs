@@ -216,6 +216,14 @@ impl Stream {
         }
     }
 
+    /// Reads to throw away what comes behind our end, whatever it is: false if the peer is done.
+    pub(super) fn drain(&mut self) -> io::Result<bool> {
+        match self {
+            Stream::Tcp(transport) => transport.drain(),
+            Stream::Unix(stream) => Ok(stream.read(&mut [0; 4096])? > 0),
+        }
+    }
+
     /// Writes once.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

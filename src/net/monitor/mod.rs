@@ -36,7 +36,7 @@ use crate::monitor::{Calendar, ClosedRing, Endpoint, Moment, RequestCounts, endp
 use crate::proto::info::ServerInfo;
 use crate::session::ClusterFacts;
 use crate::stats::Handshakes;
-use connection::{Connection, Progress};
+use connection::{Connection, Progress, STEPS};
 use job::{Asker, Job};
 use process::Sampler;
 
@@ -283,18 +283,20 @@ impl Monitor {
         }
     }
 
-    /// Reads, answers and writes, as far as it goes without waiting.
+    /// Reads, answers and writes, as far as it goes without waiting, or letting others wait for long.
     fn serve(&mut self, key: usize) {
+        let mut steps = STEPS;
         loop {
             let now = Instant::now();
             let Some(connection) = self.connections.get_mut(key) else {
                 return;
             };
-            let progress = connection.advance(&mut self.buffer, now);
+            let progress = connection.advance(&mut self.buffer, &mut steps, now);
             let ended = connection.take_handshake(false);
             self.count_handshake(ended);
             match progress {
                 Progress::Waiting => return,
+                Progress::More => return self.control.nudge(key as u64),
                 Progress::Over => return self.remove(key),
                 Progress::Bad(response) => {
                     let date = self.http_date();
