@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -74,7 +75,8 @@ impl MonitorListeners {
         Err(last)
     }
 
-    /// Listens at a socket in the file system. One that a server left behind is replaced, one that answers is not.
+    /// Listens at a socket in the file system. One that a server left behind is replaced; one that answers is not, nor
+    /// what is no socket.
     ///
     /// # Errors
     ///
@@ -82,7 +84,7 @@ impl MonitorListeners {
     pub fn bind_file(&mut self, path: &Path) -> io::Result<()> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                if !is_left_behind(path) {
                     return Err(error);
                 }
                 std::fs::remove_file(path)?;
@@ -148,6 +150,13 @@ impl MonitorListeners {
             }
         }
     }
+}
+
+/// Whether there is a socket at which nobody listens any more.
+fn is_left_behind(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    let connected = std::os::unix::net::UnixStream::connect(path);
+    is_socket && connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 impl Drop for MonitorListeners {
@@ -243,3 +252,26 @@ impl Stream {
 
 /// Bytes that a buffer for [`Stream::read`] must have.
 pub(super) const READ_BYTES: usize = Transport::READ_BYTES_MIN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("midge.sock");
+        let bind = || {
+            let mut listeners = MonitorListeners::default();
+            listeners.bind_file(&path).map(|()| listeners)
+        };
+        drop(UnixListener::bind(&path).unwrap());
+        let listeners = bind().unwrap();
+        assert_eq!(bind().unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(listeners);
+        assert!(!path.exists());
+        std::fs::write(&path, "a text").unwrap();
+        assert_eq!(bind().unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a text");
+    }
+}
