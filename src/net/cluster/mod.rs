@@ -324,6 +324,10 @@ impl Cluster {
             error!(self.shared.log, "Rejecting connection, {text}");
             return self.dismiss(origin, CloseReason::ClusterNameConflict, None);
         }
+        let is_wanted = |dial| self.targets.by_dial(dial).is_some();
+        if !hello.dial.is_none_or(is_wanted) {
+            return self.dismiss(origin, CloseReason::RouteRemoved, None);
+        }
         let id = hello.info.server_id.as_str();
         let broker = &self.settings.broker;
         let has_account = |name: &str| broker.account_named(name).is_some();
@@ -680,3 +684,6 @@ fn facts(settings: &Settings, name: &str, port: u16) -> ClusterFacts {
         services,
     }
 }
+
+#[cfg(test)]
+mod tests;

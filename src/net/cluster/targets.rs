@@ -97,8 +97,12 @@ impl Targets {
     /// Goes over to these configured servers; gives the ones that are not named any longer.
     pub(super) fn configure(&mut self, routes: &[RouteUrl], now: Instant) -> Vec<Target> {
         let is_gone = |it: &Target| it.is_explicit() && !routes.contains(&it.url);
-        let (gone, kept) = self.list.drain(..).partition(is_gone);
+        let (gone, kept): (Vec<Target>, _) = self.list.drain(..).partition(is_gone);
         self.list = kept;
+        // What is under way to complete a pool is not wanted any longer either.
+        let is_left = |id: &String| gone.iter().any(|it| it.state == State::Up(id.clone()));
+        self.list
+            .retain(|it| !matches!(&it.goal, Goal::Missing(of, _) if is_left(of)));
         for url in routes {
             let is_known = |it: &Target| it.is_explicit() && it.url == *url;
             if !self.list.iter().any(is_known) {
