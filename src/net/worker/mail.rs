@@ -136,6 +136,7 @@ impl Worker {
             }
         }
         self.close_unpinned(&old);
+        self.end_greetings(&old);
         if self.settings.options.address_limits.is_on() {
             self.count_at_addresses();
         }

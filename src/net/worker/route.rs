@@ -10,7 +10,7 @@ use crate::engine::Peer;
 use crate::limits;
 use crate::log::{debug, error, info};
 use crate::net::cluster::Happening;
-use crate::net::mailbox::{Arrival, Origin};
+use crate::net::mailbox::{Arrival, Origin, Settings};
 use crate::net::timers::Purpose;
 use crate::session::{Agreement, Beat, CloseReason, ClusterFacts, Route, Side};
 
@@ -198,6 +198,27 @@ impl Worker {
         }
     }
 
+    /// After a change of what servers go by as they meet: ends the greetings that are under way, which have begun by what was
+    /// before. Those that are part of the cluster are the control thread's to end.
+    pub(super) fn end_greetings(&mut self, old: &Settings) {
+        let (before, after) = (&old.options.cluster, &self.settings.options.cluster);
+        let is_same = before.name == after.name
+            && before.pool_size == after.pool_size
+            && before.accounts == after.accounts
+            && before.tls == after.tls
+            && (&before.user, &before.password) == (&after.user, &after.password);
+        if is_same {
+            return;
+        }
+        for conn in self.slots() {
+            let connection = self.connections.get(conn as usize);
+            let route = connection.and_then(|it| it.peer.as_route());
+            if route.is_some_and(|it| !it.is_admitted()) {
+                self.begin_closing(conn, CloseReason::RouteRemoved);
+            }
+        }
+    }
+
     /// Goes over to other facts about this server and its cluster.
     pub(super) fn go_by(&mut self, facts: Arc<ClusterFacts>, inform: bool, tell: bool) {
         self.engine.set_facts(Arc::clone(&facts));
@@ -297,5 +318,62 @@ impl Worker {
             Side::Accepted => None,
         };
         self.shared.desk.post(Happening::Closed { origin, dial });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::options::Options;
+    use crate::net::fixture;
+    use crate::net::mailbox::Command;
+
+    #[test]
+    fn whoever_has_logged_in_by_what_is_not_in_force_any_longer_is_not_let_in() {
+        let (mut polls, shared) = fixture::shared(1);
+        let settings = fixture::settings(Options::default());
+        let poll = polls.swap_remove(0);
+        let mut worker = Worker::new(0, poll, Arc::clone(&shared), settings, 1);
+        let facts = ClusterFacts::default();
+        worker.obey(Command::Facts {
+            facts: Arc::new(facts),
+            inform: false,
+            tell: false,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let _peer = TcpStream::connect(listener.local_addr().expect("an address"));
+        let (socket, addr) = listener.accept().expect("its other end");
+        socket.set_nonblocking(true).expect("a flag");
+        worker.obey(Command::Adopt {
+            socket: mio::net::TcpStream::from_std(socket),
+            session: Arrival::Route(Box::new(Route::new(1, addr, Side::Accepted, ""))),
+            refuse: None,
+            place: None,
+        });
+        let conn = worker.slots()[0];
+        worker.feed(conn, b"CONNECT {}\r\n");
+        let reload = |worker: &mut Worker, options: Options| {
+            worker.obey(Command::Settings {
+                settings: fixture::settings(options),
+                inform: false,
+            });
+        };
+        reload(&mut worker, Options::default());
+        assert!(worker.connections[conn as usize].closing.is_none());
+        let origin = worker.origin(conn).expect("a connection");
+        let mut options = Options::default();
+        options.cluster.user = Some("other".into());
+        reload(&mut worker, options);
+        // The control thread has not heard of the reload yet.
+        worker.feed(conn, b"INFO {\"server_id\":\"N\"}\r\n");
+        worker.obey(Command::Admit(origin));
+        let connection = worker.connections.get(conn as usize);
+        assert!(connection.is_none_or(|it| it.closing == Some(CloseReason::RouteRemoved)));
+        let happenings = shared.desk.take();
+        let closed =
+            |it: &Happening| matches!(it, Happening::Closed { origin: it, .. } if *it == origin);
+        assert!(happenings.iter().any(closed), "{happenings:?}");
     }
 }
