@@ -382,7 +382,14 @@ impl Cluster {
                 self.shared.log,
                 "Detected route to self, ignoring \"{url}\""
             );
-            target.state = State::Itself;
+            if target.is_explicit() {
+                target.state = State::Itself;
+                return;
+            }
+        }
+        // Whoever told of it may tell of others: what is known to be nobody must not take their place.
+        if let Some(dial) = dial {
+            self.targets.forget(dial);
         }
     }
 

@@ -93,3 +93,27 @@ fn a_server_that_is_not_to_be_dialled_any_longer_is_not_let_in_when_it_answers()
     }
     assert!(cluster.remotes().is_empty() && cluster.targets.next().is_none());
 }
+
+#[test]
+fn whoever_tells_of_this_server_by_other_names_does_not_keep_it_from_hearing_of_others() {
+    let now = Instant::now();
+    let (mut cluster, _rest) = cluster(&["nats://127.0.0.1:1"]);
+    let first = dialled(&mut cluster);
+    cluster.on_event(origin(1), introduced("B", first, 0), now);
+    let own = cluster.facts.info.server_id.clone();
+    let hear = |cluster: &mut Cluster, id: String, port: u16| {
+        let info = RouteInfo {
+            server_id: id,
+            ip: Some(format!("nats-route://127.0.0.1:{port}")),
+            ..RouteInfo::default()
+        };
+        cluster.on_event(origin(1), RouteEvent::Heard(Box::new(info)), now);
+        dialled(cluster)
+    };
+    for name in 0..2000 {
+        let dial = hear(&mut cluster, format!("X{name}"), 6222);
+        cluster.on_event(origin(2), introduced(&own, dial, 0), now);
+        cluster.on_closed(origin(2), Some(dial), now);
+    }
+    hear(&mut cluster, "C".into(), 3);
+}
