@@ -540,10 +540,41 @@ fn inner_publish<'a>(publish: &Publish<'a>) -> Publish<'a> {
         return *publish;
     };
     let (reply, subject) = publish.reply.split_at(at);
+    // A client may have given any reply: with nothing there, the line to its subscribers would lack its subject.
+    let Some(subject) = subject.get(1..).filter(|it| !it.is_empty()) else {
+        return *publish;
+    };
     Publish {
-        subject: subject.get(1..).unwrap_or_default(),
+        subject,
         reply,
         line: None,
         ..*publish
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_message_brings_its_subject_unless_that_is_none() {
+        for (reply, expected) in [
+            ("$JS.ACK.s.c.1@orders.eu", ("orders.eu", "$JS.ACK.s.c.1")),
+            ("$JS.ACK.s.c.1", ("deliver", "$JS.ACK.s.c.1")),
+            ("$JS.ACK.s.c.1@", ("deliver", "$JS.ACK.s.c.1@")),
+            ("inbox@orders.eu", ("deliver", "inbox@orders.eu")),
+        ] {
+            let publish = Publish {
+                subject: b"deliver",
+                reply: reply.as_bytes(),
+                sizes: b"0",
+                body: b"\r\n",
+                header_len: 0,
+                line: None,
+            };
+            let inner = inner_publish(&publish);
+            let [subject, reply] = [inner.subject, inner.reply].map(String::from_utf8_lossy);
+            assert_eq!((&*subject, &*reply), expected);
+        }
     }
 }
