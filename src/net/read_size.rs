@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::transport::Transport;
 use crate::limits;
 
 /// Turns up to this long let reads grow: twice as long is short, too.
@@ -58,6 +59,13 @@ impl ReadSize {
     }
 }
 
+/// Bytes of the buffer for a read of `most` bytes, behind `kept` ones that were left of the last: what a session needs, too.
+/// Where it matters not, the buffer is as large as for any other read.
+pub(super) fn buffer_bytes(kept: usize, most: usize) -> usize {
+    let usual = kept.max(limits::READ_BYTES) + most;
+    usual.max(kept + Transport::READ_BYTES_MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +102,23 @@ mod tests {
         }
         assert_eq!(size.bytes(4 * 1024 * 1024 - 1), 512 * 1024);
         assert_eq!(size.bytes(4 * 1024 * 1024), 128 * 1024);
+    }
+
+    #[test]
+    fn a_session_always_has_the_room_that_it_needs() {
+        for most in [
+            limits::READ_BYTES_MIN,
+            limits::READ_BYTES,
+            limits::READ_BYTES_MAX,
+        ] {
+            for kept in (0..=2 * limits::READ_BYTES).step_by(1000) {
+                let room = buffer_bytes(kept, most) - kept;
+                assert!(
+                    room >= Transport::READ_BYTES_MIN && room >= most,
+                    "{kept}, {most}"
+                );
+            }
+            assert_eq!(buffer_bytes(0, most), limits::READ_BYTES + most);
+        }
     }
 }

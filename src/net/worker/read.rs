@@ -10,6 +10,7 @@ use crate::engine::End;
 use crate::heap;
 use crate::limits;
 use crate::log::{debug, error, quote, warn};
+use crate::net::read_size::buffer_bytes;
 use crate::net::timers::Purpose;
 use crate::net::transport::Inflow;
 use crate::net::verifier::Verifier;
@@ -62,11 +63,11 @@ impl Worker {
             return self.read_large(conn);
         }
         // An unfinished control line is kept whole, and may be longer than a read where `max_control_line` is.
-        let kept = connection.kept.len().max(limits::READ_BYTES);
+        let kept = connection.kept.len();
         let mut buffer = mem::take(&mut self.read_buffer);
         let most = self.read_size.bytes(self.work.bytes);
         let most = most.min(self.outlets.bounds().read());
-        heap::resize(&mut buffer, kept + most);
+        heap::resize(&mut buffer, buffer_bytes(kept, most));
         self.read_small(conn, &mut buffer, most);
         let usual = limits::READ_BYTES + most;
         buffer.truncate(usual);
