@@ -210,7 +210,8 @@ impl Session {
         }
         let flushed = self.flush_some(socket);
         let plain = received.map_err(broken)?;
-        flushed?;
+        // A peer that takes nothing any more may have said something before; what waits for it will fail again.
+        flushed.or_else(|error| if plain > 0 { Ok(()) } else { Err(error) })?;
         Ok(Inflow::Bytes {
             len: plain,
             more: len == room || self.peer_is_done,
@@ -513,4 +514,75 @@ fn broken(error: Error) -> io::Error {
 fn is_for_later(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, WouldBlock};
     matches!(error.kind(), Interrupted | WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::config::options::{CertFiles, TlsConfig};
+    use crate::net::tls::Listening;
+
+    /// One end of a connection: what comes and what goes, unless the peer takes nothing any more.
+    #[derive(Default)]
+    struct End {
+        inbound: VecDeque<u8>,
+        outbound: Vec<u8>,
+        is_closed: bool,
+    }
+
+    impl Read for End {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            match self.inbound.read(into)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                len => Ok(len),
+            }
+        }
+    }
+
+    impl Write for End {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.is_closed {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.outbound.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_peer_has_said_before_it_went_is_not_lost() {
+        let tls = TlsConfig {
+            certs: vec![CertFiles {
+                cert_file: "certs/server-cert.pem".into(),
+                key_file: "certs/server-key.pem".into(),
+            }],
+            insecure: true,
+            ..TlsConfig::default()
+        };
+        let server = TlsServer::new(&tls, Listening::Clients, None).unwrap();
+        let client = TlsClient::new(&tls, None).unwrap();
+        let mut server = Session::server(&server).unwrap();
+        let mut client = Session::client(&client, "localhost").unwrap();
+        let (mut near, mut far) = (End::default(), End::default());
+        let mut buf = vec![0; Session::READ_BYTES_MIN];
+        client.start(&mut near).unwrap();
+        far.inbound.extend(near.outbound.drain(..));
+        server.read(&mut far, &mut buf, usize::MAX).unwrap();
+        near.inbound.extend(far.outbound.drain(..));
+        client.read(&mut near, &mut buf, usize::MAX).unwrap();
+        let runs = std::iter::once(&b"last words"[..]);
+        client.write(&mut near, runs, &mut Vec::new()).unwrap();
+        // The end of the handshake comes with them, and is answered by a ticket, which cannot be sent.
+        far.inbound.extend(near.outbound.drain(..));
+        far.is_closed = true;
+        let read = server.read(&mut far, &mut buf, usize::MAX).unwrap();
+        assert!(matches!(read, Inflow::Bytes { len: 10, .. }), "{read:?}");
+        assert_eq!(&buf[..10], b"last words");
+        assert!(server.wants_write() && server.flush(&mut far).is_err());
+    }
 }
