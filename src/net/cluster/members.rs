@@ -45,8 +45,6 @@ pub(super) enum Place {
 pub(super) enum Ruling {
     /// It is part of the cluster.
     Admit {
-        /// There was no connection to it.
-        is_first: bool,
         /// Nobody has been told yet that it takes connections of this kind: for the pool, or for this account.
         is_news: bool,
     },
@@ -145,11 +143,10 @@ impl Members {
             ldm: member.info.ldm || info.ldm,
             ..info.clone()
         };
-        let is_first = member.links.is_empty();
         let is_pool = |place: &Place| matches!(place, Place::Pool(_));
         let is_news = !is_pool(&place) || !member.links.iter().any(|link| is_pool(&link.place));
         member.links.push(Link { origin, place });
-        Ruling::Admit { is_first, is_news }
+        Ruling::Admit { is_news }
     }
 
     /// A connection is gone: gives the server that it was to, and whether it was the last one.
@@ -304,8 +301,8 @@ mod tests {
         }
     }
 
-    fn admitted(is_first: bool, is_news: bool) -> Ruling {
-        Ruling::Admit { is_first, is_news }
+    fn admitted(is_news: bool) -> Ruling {
+        Ruling::Admit { is_news }
     }
 
     #[test]
@@ -315,12 +312,12 @@ mod tests {
             members.judge(origin(conn), hello, &facts, |_| true)
         };
         let mut is_judged = |conn, hello: &Hello| judge(&mut members, conn, hello);
-        assert_eq!(is_judged(1, &hello("B", 0, None)), admitted(true, true));
-        assert_eq!(is_judged(2, &hello("B", 2, None)), admitted(false, false));
+        assert_eq!(is_judged(1, &hello("B", 0, None)), admitted(true));
+        assert_eq!(is_judged(2, &hello("B", 2, None)), admitted(false));
         let duplicate = Ruling::Dismiss(CloseReason::DuplicateRoute, None);
         assert_eq!(is_judged(3, &hello("B", 2, None)), duplicate);
         let account = Some("$SYS");
-        assert_eq!(is_judged(4, &hello("B", 0, account)), admitted(false, true));
+        assert_eq!(is_judged(4, &hello("B", 0, account)), admitted(true));
         let member = members.get("B").expect("B");
         assert_eq!(member.url, "nats-route://127.0.0.1:6222/");
         assert_eq!(member.missing(&facts), [Place::Pool(1)]);
@@ -331,7 +328,7 @@ mod tests {
         assert_eq!(members.client_urls(), ["B:4222", "shared:1"]);
         let mut grown = hello("B", 1, None);
         grown.info.pool_size = Some(4);
-        assert_eq!(judge(&mut members, 5, &grown), admitted(false, false));
+        assert_eq!(judge(&mut members, 5, &grown), admitted(false));
         let member = members.get("B").expect("B");
         assert_eq!(member.missing(&facts), [Place::Pool(3)]);
         assert!(matches!(members.remove(origin(5)), Some((_, None))));

@@ -333,15 +333,14 @@ impl Cluster {
         let has_account = |name: &str| broker.account_named(name).is_some();
         let ruling = self.members.judge(origin, hello, &self.facts, has_account);
         match ruling {
-            Ruling::Admit { is_first, is_news } => {
+            Ruling::Admit { is_news } => {
                 if let Some(dial) = hello.dial {
                     self.targets.succeeded(dial, id);
                 }
                 self.note_how(id, hello.dial);
                 self.command(origin, Command::Admit(origin));
-                if is_first {
-                    self.update_urls();
-                }
+                // A further connection may come after its server was told otherwise.
+                self.update_urls();
                 if is_news {
                     self.tell_others(hello);
                 }
@@ -577,6 +576,7 @@ impl Cluster {
         renewed.has_met_others = self.facts.has_met_others;
         // Known to the clients: they need not be told once more.
         renewed.peer_urls.clone_from(&self.facts.peer_urls);
+        let informs = renewed.has_met_others && renewed.own_urls != self.facts.own_urls;
         renewed.info.is_dynamic = after.name.is_none() && self.facts.info.is_dynamic;
         let rebuilds = is_renamed
             || before.pool_size != after.pool_size
@@ -587,7 +587,7 @@ impl Cluster {
         let routes = after.routes.clone();
         self.facts = Arc::new(renewed);
         self.update_urls();
-        self.publish(false, tells);
+        self.publish(informs, tells);
         let now = Instant::now();
         let gone = self.targets.configure(&routes, now);
         for target in gone {

@@ -117,3 +117,37 @@ fn whoever_tells_of_this_server_by_other_names_does_not_keep_it_from_hearing_of_
     }
     hear(&mut cluster, "C".into(), 3);
 }
+
+/// Whether the workers were told that clients have to hear of something.
+fn informs(cluster: &Cluster) -> bool {
+    let mut mail = Mail::default();
+    cluster.shared.mailboxes[0].take(&mut mail);
+    let informs = |it: &Command| matches!(it, Command::Facts { inform: true, .. });
+    mail.commands.iter().any(informs)
+}
+
+#[test]
+fn clients_hear_of_other_servers_when_there_is_something_new() {
+    let now = Instant::now();
+    let (mut cluster, _rest) = cluster(&["nats://127.0.0.1:1"]);
+    let dial = dialled(&mut cluster);
+    let at = |event, url: &str| match event {
+        RouteEvent::Introduced(mut hello) => {
+            hello.info.connect_urls = vec![url.into()];
+            RouteEvent::Introduced(hello)
+        }
+        other => other,
+    };
+    cluster.on_event(origin(1), at(introduced("B", dial, 0), "b:1"), now);
+    assert!(informs(&cluster));
+    cluster.on_event(origin(1), RouteEvent::Answered, now);
+    let dial = dialled(&mut cluster);
+    cluster.on_event(origin(2), at(introduced("B", dial, 1), "b:2"), now);
+    assert!(informs(&cluster) && cluster.facts.peer_urls == ["b:2"]);
+    cluster.go_over(settings(&["nats://127.0.0.1:1"]));
+    assert!(!informs(&cluster) && cluster.facts.peer_urls == ["b:2"]);
+    let mut other = settings(&["nats://127.0.0.1:1"]).options.clone();
+    other.cluster.no_advertise = true;
+    cluster.go_over(fixture::settings(other));
+    assert!(informs(&cluster) && cluster.facts.peer_urls.is_empty());
+}
