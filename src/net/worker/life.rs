@@ -169,6 +169,7 @@ impl Worker {
                 if !was_known {
                     self.report_login(origin.conn);
                 }
+                self.await_introduction(origin.conn);
             }
             Err(reason) => self.begin_closing(origin.conn, reason),
         }

@@ -183,6 +183,18 @@ impl Worker {
         self.set_beat(conn, interval);
     }
 
+    /// Another server has logged in, which may have taken longer than the time that it had: it has as much again to say who it
+    /// is.
+    pub(super) fn await_introduction(&mut self, conn: u32) {
+        let connection = self.connections.get(conn as usize);
+        let route = connection.and_then(|it| it.peer.as_route());
+        if route.is_some_and(Route::is_overdue) {
+            let timeout = self.settings.options.cluster.auth_timeout();
+            self.set_deadline(conn, timeout, Purpose::Connect);
+            self.note_stranger(conn);
+        }
+    }
+
     /// Sends lines to another server, and ends the connection if there is a reason to.
     pub(super) fn tell_route(&mut self, origin: Origin, line: &[u8], end: Option<CloseReason>) {
         let connection = self.connections.get(origin.conn as usize);
@@ -324,26 +336,25 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
 
     use super::*;
-    use crate::config::options::Options;
+    use crate::config::options::{Options, Secret};
     use crate::net::fixture;
     use crate::net::mailbox::Command;
 
-    #[test]
-    fn whoever_has_logged_in_by_what_is_not_in_force_any_longer_is_not_let_in() {
+    /// A worker with these options, the end of another server that has come, and its slot.
+    fn visited(options: Options) -> (Worker, TcpStream, u32) {
         let (mut polls, shared) = fixture::shared(1);
-        let settings = fixture::settings(Options::default());
-        let poll = polls.swap_remove(0);
-        let mut worker = Worker::new(0, poll, Arc::clone(&shared), settings, 1);
-        let facts = ClusterFacts::default();
+        let settings = fixture::settings(options);
+        let mut worker = Worker::new(0, polls.swap_remove(0), shared, settings, 1);
         worker.obey(Command::Facts {
-            facts: Arc::new(facts),
+            facts: Arc::new(ClusterFacts::default()),
             inform: false,
             tell: false,
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let _peer = TcpStream::connect(listener.local_addr().expect("an address"));
+        let peer = TcpStream::connect(listener.local_addr().expect("an address"));
         let (socket, addr) = listener.accept().expect("its other end");
         socket.set_nonblocking(true).expect("a flag");
         worker.obey(Command::Adopt {
@@ -353,6 +364,39 @@ mod tests {
             place: None,
         });
         let conn = worker.slots()[0];
+        (worker, peer.expect("a connection"), conn)
+    }
+
+    #[test]
+    fn whoever_has_logged_in_has_only_so_long_to_say_who_it_is() {
+        let mut options = Options::default();
+        let hash = bcrypt::hash("p", 4).expect("a hash");
+        options.cluster.user = Some("u".into());
+        options.cluster.password = Some(Secret::new(&hash));
+        let timeout = options.cluster.auth_timeout();
+        let (mut worker, _peer, conn) = visited(options);
+        worker.feed(conn, b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\n");
+        let is_waiting = |it: &Worker| it.connections[conn as usize].peer.is_waiting();
+        assert!(is_waiting(&worker));
+        // It takes longer to check the password than to wait for it.
+        worker.outlets.now += timeout;
+        worker.fire_timers();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while is_waiting(&worker) {
+            assert!(Instant::now() < deadline, "the password is not checked");
+            worker.take_mail();
+        }
+        assert!(worker.connections[conn as usize].closing.is_none());
+        worker.outlets.now += timeout;
+        worker.fire_timers();
+        let connection = worker.connections.get(conn as usize);
+        let reason = connection.and_then(|it| it.closing);
+        assert_eq!(reason, Some(CloseReason::AuthenticationTimeout));
+    }
+
+    #[test]
+    fn whoever_has_logged_in_by_what_is_not_in_force_any_longer_is_not_let_in() {
+        let (mut worker, _peer, conn) = visited(Options::default());
         worker.feed(conn, b"CONNECT {}\r\n");
         let reload = |worker: &mut Worker, options: Options| {
             worker.obey(Command::Settings {
@@ -371,7 +415,7 @@ mod tests {
         worker.obey(Command::Admit(origin));
         let connection = worker.connections.get(conn as usize);
         assert!(connection.is_none_or(|it| it.closing == Some(CloseReason::RouteRemoved)));
-        let happenings = shared.desk.take();
+        let happenings = worker.shared.desk.take();
         let closed =
             |it: &Happening| matches!(it, Happening::Closed { origin: it, .. } if *it == origin);
         assert!(happenings.iter().any(closed), "{happenings:?}");
