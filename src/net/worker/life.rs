@@ -103,6 +103,7 @@ impl Worker {
         });
         self.outlets
             .insert(conn, Outlet::new(Transport::plain(socket), label, serial));
+        self.forget_found(conn);
         self.set_beat(conn, interval);
         match refuse {
             Some(reason) => self.refuse(conn, reason),

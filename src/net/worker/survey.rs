@@ -124,6 +124,12 @@ impl Slots {
         self.0[word] |= 1 << bit;
     }
 
+    fn remove(&mut self, conn: u32) {
+        if let Some(word) = self.0.get_mut(conn as usize / 64) {
+            *word &= !(1 << (conn % 64));
+        }
+    }
+
     fn contains(&self, conn: u32) -> bool {
         let word = self.0.get(conn as usize / 64);
         word.is_some_and(|word| word >> (conn % 64) & 1 == 1)
@@ -171,6 +177,15 @@ impl Worker {
             at: 0,
             stage,
         });
+    }
+
+    /// Another connection has come into a slot: what was found of the one before says nothing of it.
+    pub(super) fn forget_found(&mut self, conn: u32) {
+        for survey in &mut self.surveys {
+            if let Stage::Interested(found) | Stage::Briefs(_, Some(found)) = &mut survey.stage {
+                found.remove(conn);
+            }
+        }
     }
 
     /// Goes on with the surveys until they are done or the slice is over.
@@ -622,3 +637,6 @@ fn tls(outlet: &Outlet, is_first: bool) -> Option<Box<TlsSnapshot>> {
         peer_certs: session.peer_certificates().map(certificate).collect(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::session::Client;
 use crate::sublist::SubRef;
 
 /// The first of two workers.
-fn worker(options: Options) -> Worker {
+pub(super) fn worker(options: Options) -> Worker {
     let (mut polls, shared) = fixture::shared(2);
     Worker::new(
         0,
@@ -43,7 +43,7 @@ fn client() -> (TcpStream, Command) {
 }
 
 /// Has a worker serve a client; gives the client's end, and its connection's slot and serial.
-fn adopted(worker: &mut Worker) -> (TcpStream, u32, u32) {
+pub(super) fn adopted(worker: &mut Worker) -> (TcpStream, u32, u32) {
     let (peer, adopt) = client();
     let known: Vec<u32> = worker.slots();
     worker.shared.connections[0].fetch_add(1, Ordering::Relaxed);
