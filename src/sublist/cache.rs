@@ -73,9 +73,10 @@ impl Cache {
         }
     }
 
-    /// Gives back what it holds.
+    /// Gives back what it holds. What was counted outlives it.
     pub fn clear(&mut self) {
         *self = Cache {
+            walks: self.walks,
             forgets: self.forgets,
             ..Cache::default()
         };
@@ -251,6 +252,21 @@ mod tests {
         }
         cache.clear();
         assert!(cache.forgets && cache.entries.is_empty());
+    }
+
+    #[test]
+    fn misses_are_counted_on_when_memory_is_given_back() {
+        let (trie, generations) = (RwLock::new(Sublist::default()), Generations::default());
+        let mut cache = Cache::default();
+        for misses in 1..=3 {
+            assert!(cache.find(0, b"a", &trie, &generations).is_empty());
+            assert_eq!(cache.figures().misses, misses);
+            cache.clear();
+            assert_eq!(
+                (cache.figures().entries, cache.figures().misses),
+                (0, misses)
+            );
+        }
     }
 
     #[test]
