@@ -25,6 +25,7 @@ use crate::monitor::{Listing, Moment, Tick};
 use crate::net::mailbox::Ticket;
 use crate::net::outlet::Outlet;
 use crate::session::CloseReason;
+use crate::stats::Traffic;
 use crate::subject;
 
 /// What a connection's owner notes for monitoring alone.
@@ -184,6 +185,21 @@ impl Worker {
         for survey in &mut self.surveys {
             if let Stage::Interested(found) | Stage::Briefs(_, Some(found)) = &mut survey.stage {
                 found.remove(conn);
+            }
+        }
+    }
+
+    /// A connection is about to be gone, whose traffic a census that began before has neither among those who had left by
+    /// then nor, if it has not come to its slot, among those that are there.
+    fn count_departing(&mut self, conn: u32, account: u32, received: Traffic, sent: Traffic) {
+        for survey in &mut self.surveys {
+            match &mut survey.stage {
+                Stage::Census(census) if survey.at <= conn as usize => {
+                    let traffic = account_traffic(&mut census.accounts, account);
+                    traffic.received.add(received);
+                    traffic.sent.add(sent);
+                }
+                _ => {}
             }
         }
     }
@@ -535,10 +551,12 @@ impl Worker {
         let account = connection.peer.account();
         let received = connection.peer.received();
         let sent = self.outlets.get(conn).map(|outlet| outlet.delivered);
+        let sent = sent.unwrap_or_default();
         let traffic = account_traffic(&mut self.departed, account);
         traffic.received.add(received);
-        traffic.sent.add(sent.unwrap_or_default());
+        traffic.sent.add(sent);
         traffic.slow_consumers += u64::from(reason.is_slow_consumer());
+        self.count_departing(conn, account, received, sent);
         let remembers = self.shared.remembers_closed();
         if !remembers && !self.is_end_heard(account) {
             return;
