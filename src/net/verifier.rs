@@ -105,7 +105,7 @@ impl Verifier {
         };
         queue.push(addr, job);
         let dropped = queue.drop_surplus();
-        if queue.idle == 0 && queue.threads < threads_max() {
+        if queue.lacks_threads() && queue.threads < threads_max() {
             queue.threads += 1;
             let shared = Arc::clone(shared);
             let body = move || shared.verifier.work(&shared);
@@ -198,6 +198,11 @@ fn threads_max() -> usize {
 }
 
 impl Queue {
+    /// Whether more waits than there are threads that wait for it: one that has been notified may take a while to wake up.
+    fn lacks_threads(&self) -> bool {
+        self.waiting > self.idle
+    }
+
     fn push(&mut self, addr: IpAddr, job: Job) {
         let own = self.jobs.entry(addr).or_default();
         if own.is_empty() {
@@ -315,6 +320,20 @@ mod tests {
             .collect();
         assert_eq!(order, [0, 3, 1, 4, 2]);
         assert!(queue.waiting == 0 && queue.jobs.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn one_thread_that_has_yet_to_wake_up_is_not_enough_for_several() {
+        let addr = IpAddr::from([127, 0, 0, 1]);
+        let mut queue = Queue {
+            threads: 1,
+            idle: 1,
+            ..Queue::default()
+        };
+        queue.push(addr, job(0));
+        assert!(!queue.lacks_threads());
+        queue.push(addr, job(1));
+        assert!(queue.lacks_threads());
     }
 
     #[test]
