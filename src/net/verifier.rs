@@ -5,9 +5,10 @@
 //!               └► remembered: answered at once
 //! ```
 //!
-//! An address with a thousand attempts waiting delays another one's by a single hash for each thread. Threads are started
-//! when there is work and end when there has been none for a while. A pair of hash and password that was found right is
-//! remembered for a while by a keyed hash of both, so that a crowd that reconnects costs one computation for each user.
+//! An address with a thousand attempts waiting delays another one's by a single hash for each thread; those of an IPv6
+//! network, in which a host picks addresses as it likes, are one. Threads are started when there is work and end when
+//! there has been none for a while. A pair of hash and password that was found right is remembered for a while by a keyed
+//! hash of both, so that a crowd that reconnects costs one computation for each user.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use ring::hmac;
 
+use super::addresses::Network;
 use super::mailbox::{Command, Origin};
 use super::shared::Shared;
 use crate::id;
@@ -37,9 +39,9 @@ pub struct Verifier {
 /// What waits.
 #[derive(Debug, Default)]
 struct Queue {
-    jobs: HashMap<IpAddr, VecDeque<Job>>,
+    jobs: HashMap<Network, VecDeque<Job>>,
     /// Addresses that have jobs, in the order they are served.
-    turns: VecDeque<IpAddr>,
+    turns: VecDeque<Network>,
     waiting: usize,
     threads: usize,
     idle: usize,
@@ -204,6 +206,7 @@ impl Queue {
     }
 
     fn push(&mut self, addr: IpAddr, job: Job) {
+        let addr = Network::of(addr);
         let own = self.jobs.entry(addr).or_default();
         if own.is_empty() {
             self.turns.push_back(addr);
@@ -323,6 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn a_host_with_many_addresses_has_the_turns_of_one() {
+        let host = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+        let mut queue = Queue::default();
+        (0..3).for_each(|conn| queue.push(host(if conn == 0 { 1 } else { 2 }), job(conn)));
+        queue.push(IpAddr::from([127, 0, 0, 1]), job(3));
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop())
+            .map(|job| job.origin.conn)
+            .collect();
+        assert_eq!(order, [0, 3, 1, 2]);
+    }
+
+    #[test]
     fn one_thread_that_has_yet_to_wake_up_is_not_enough_for_several() {
         let addr = IpAddr::from([127, 0, 0, 1]);
         let mut queue = Queue {
@@ -347,7 +362,7 @@ mod tests {
         assert!(queue.drop_surplus().is_none());
         queue.waiting += limits::VERIFICATIONS_MAX;
         assert_eq!(queue.drop_surplus().map(|job| job.origin.conn), Some(2));
-        assert_eq!(queue.jobs[&other].len(), 1);
+        assert_eq!(queue.jobs[&Network::of(other)].len(), 1);
     }
 
     #[test]
