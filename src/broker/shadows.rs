@@ -107,6 +107,31 @@ impl Shadows {
         subs.filter_map(|&sub| Some((sub, self.get(sub)?)))
     }
 
+    /// Whether the shadows of a subscription are those that it casts by these imports: the accounts that they are from, and
+    /// the subjects. If so, they go on by these.
+    pub fn keep<'i>(
+        &mut self,
+        of: SubRef,
+        imports: impl Iterator<Item = (u32, &'i Arc<Renaming>)> + Clone,
+    ) -> bool {
+        {
+            let mut held = self.of(of).map(|(_, shadow)| shadow);
+            let is_next = |(account, renaming): (u32, &Arc<Renaming>)| {
+                let next = held.next();
+                next.is_some_and(|it| it.account == account && it.renaming == *renaming)
+            };
+            if !imports.clone().all(is_next) || held.next().is_some() {
+                return false;
+            }
+        }
+        for (sub, (_, renaming)) in self.cast.get(&of.slot).into_iter().flatten().zip(imports) {
+            if let Some(shadow) = self.slots.get_mut((sub.slot & !MARK) as usize) {
+                shadow.renaming = Arc::clone(renaming);
+            }
+        }
+        true
+    }
+
     /// Takes out all shadows of a subscription.
     pub fn lift(&mut self, of: SubRef) -> Vec<(SubRef, Shadow)> {
         let subs = self.cast.remove(&of.slot).unwrap_or_default();

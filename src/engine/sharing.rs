@@ -17,17 +17,31 @@ impl Engine {
         };
         let mut subject = Vec::new();
         for sub in self.subscriptions.all_of(peer.conn) {
-            self.lift_shadows(sub);
-            let Some(subscription) = self.subscriptions.get(sub) else {
+            let Some(node) = self.subscriptions.get(sub).and_then(|it| it.node) else {
                 continue;
             };
-            if let Some(node) = subscription.node {
-                subject.clear();
-                account.subject_of(node, &mut subject);
+            subject.clear();
+            account.subject_of(node, &mut subject);
+            if !self.keeps_shadows(peer.account, sub, &subject) {
+                self.lift_shadows(sub);
                 self.cast_shadows(peer.account, sub, &subject);
-                self.post_denials(peer.account, sub);
             }
+            self.post_denials(peer.account, sub);
         }
+    }
+
+    /// Whether the shadows of a subscription are still those that it casts. Then they stay where they are, and what is on its
+    /// way to them from other workers comes to them.
+    fn keeps_shadows(&mut self, home: u32, sub: SubRef, subject: &[u8]) -> bool {
+        let broker = &self.broker;
+        let plan = broker.plan(home);
+        let imports = plan.map(|plan| plan.streams.as_slice()).unwrap_or_default();
+        let cast = imports.iter().filter(|import| {
+            let is_wanted = import.renaming.wanted_there(subject).is_some();
+            is_wanted && broker.account(import.account).is_some()
+        });
+        let cast = cast.map(|import| (import.account, &import.renaming));
+        self.subscriptions.shadows.keep(sub, cast)
     }
 
     /// Has a new subscription of an account found where the account's imported streams are published.

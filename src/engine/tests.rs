@@ -515,3 +515,47 @@ fn other_servers_hear_of_interest_in_an_account_that_came_before_its_name() {
     engine.tell_accounts(known, sink);
     assert_eq!(world.sent(0), "RS+ A a\r\n");
 }
+
+#[test]
+fn what_is_on_its_way_by_an_import_comes_through_a_reload_that_leaves_that() {
+    let conf = |exports: &str, imports: &str| {
+        let conf = format!(
+            "accounts {{A {{users: [{{user: a, password: p}}], imports: [{imports}]}}, B {{exports: [{exports}]}}}}"
+        );
+        let loaded = crate::config::parse_str("c", &conf, &crate::config::Nothing);
+        loaded.unwrap().options
+    };
+    let (export, import) = ("{stream: ev}", "{stream: {account: B, subject: ev}}");
+    let more = "{stream: other}, {stream: ev}";
+    let mut world = World::with(1, conf(export, import));
+    let renewed = |world: &World, options: &Options| {
+        let broker = &world.engines[0].broker;
+        let broker = broker.renewed(world.auth.names_and_limits());
+        Arc::new(broker.planned(options))
+    };
+    let planned = renewed(&world, &world.options);
+    world.engines[0].set_broker(planned);
+    let peer = world.open();
+    let connect = "CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"p\"}\r\n";
+    world.feed(0, peer, &format!("{connect}SUB ev 7\r\n"));
+    let exporter = world.engines[0].broker.account_named("B");
+    let exporter = Arc::clone(exporter.expect("an account"));
+    let shadow = |world: &mut World| {
+        let (cache, account) = (&mut world.engines[0].cache, &exporter);
+        let found = cache.find(account.index, b"ev", &account.trie, &account.generations);
+        found.plain.first().copied()
+    };
+    let before = shadow(&mut world);
+    assert!(before.is_some());
+    let mut replan = |options: &Options| {
+        let planned = renewed(&world, options);
+        world.engines[0].set_broker(planned);
+        world.engines[0].replan(&mut world.peers[peer]);
+        shadow(&mut world)
+    };
+    assert_eq!(replan(&conf(more, import)), before);
+    // Without the import nothing is left of it, and with it anew it is another one.
+    assert_eq!(replan(&conf(export, "")), None);
+    let anew = replan(&conf(export, import));
+    assert!(anew.is_some() && anew != before);
+}
