@@ -170,8 +170,8 @@ fn outbound(
         (message.header_len(), 0)
     };
     let body = message.body().get(skipped..).unwrap_or_default();
-    let what = format_args!("{to} - ->>");
-    payload(log, &what, (body, header_len), options);
+    let body = (body, header_len);
+    payload(log, &format_args!("{to} - ->>"), body, options);
 }
 
 /// Logs lines that were written to a peer for itself alone.
