@@ -237,13 +237,15 @@ fn letter(from: Origin, payload: &str, sub: SubRef) -> Batch {
         body_at: line.len() - payload.len() - 2,
         header_len: 0,
     };
+    let (line, subs) = (line.as_bytes(), [sub]);
+    let message = Message::new(line, parts);
     let letter = Letter {
         account: 0,
         tried: 0,
         asks: false,
         echo: true,
-        message: &Message::new(line.as_bytes(), parts),
-        to: To::Each(&[sub]),
+        message: &message,
+        to: To::Each(&subs),
     };
     let mut batch = Batch::default();
     batch.push(from, &letter);
