@@ -9,7 +9,7 @@ use super::mailbox::{Mailbox, Settings};
 use super::shared::Shared;
 use super::tls::TlsContexts;
 use crate::broker::Broker;
-use crate::config::options::Options;
+use crate::config::options::{CertFiles, Options, TlsConfig};
 use crate::log::Logger;
 use crate::proto::info::ServerInfo;
 use crate::session::Authenticator;
@@ -38,4 +38,16 @@ pub(super) fn settings(options: Options) -> Arc<Settings> {
         tls: Arc::new(TlsContexts::default()),
         options,
     })
+}
+
+/// A block `tls` with a certificate, by which a client looks at no other.
+pub(super) fn tls() -> TlsConfig {
+    TlsConfig {
+        certs: vec![CertFiles {
+            cert_file: "certs/server-cert.pem".into(),
+            key_file: "certs/server-key.pem".into(),
+        }],
+        insecure: true,
+        ..TlsConfig::default()
+    }
 }

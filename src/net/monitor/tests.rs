@@ -6,7 +6,7 @@ use mio::Poll;
 
 use super::listener::Stream;
 use super::*;
-use crate::config::options::{CertFiles, Options, TlsConfig};
+use crate::config::options::Options;
 use crate::monitor::system::SystemRequest;
 use crate::net::acceptor::{Acceptor, Listener};
 use crate::net::fixture;
@@ -161,14 +161,7 @@ fn whoever_has_much_to_ask_lets_others_have_their_turn() {
 #[test]
 fn what_comes_behind_the_end_of_a_session_is_read() {
     let (monitor, _rest) = monitor();
-    let tls = TlsConfig {
-        certs: vec![CertFiles {
-            cert_file: "certs/server-cert.pem".into(),
-            key_file: "certs/server-key.pem".into(),
-        }],
-        insecure: true,
-        ..TlsConfig::default()
-    };
+    let tls = fixture::tls();
     let server = TlsServer::new(&tls, Listening::Monitoring, None).expect("certificates");
     let client = TlsClient::new(&tls, None).expect("certificates");
     let mut visit = Visit::new(monitor, Some(Arc::new(server)));

@@ -521,7 +521,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::config::options::{CertFiles, TlsConfig};
+    use crate::net::fixture;
     use crate::net::tls::Listening;
 
     /// One end of a connection: what comes and what goes, unless the peer takes nothing any more.
@@ -556,14 +556,7 @@ mod tests {
 
     #[test]
     fn what_a_peer_has_said_before_it_went_is_not_lost() {
-        let tls = TlsConfig {
-            certs: vec![CertFiles {
-                cert_file: "certs/server-cert.pem".into(),
-                key_file: "certs/server-key.pem".into(),
-            }],
-            insecure: true,
-            ..TlsConfig::default()
-        };
+        let tls = fixture::tls();
         let server = TlsServer::new(&tls, Listening::Clients, None).unwrap();
         let client = TlsClient::new(&tls, None).unwrap();
         let mut server = Session::server(&server).unwrap();

@@ -53,6 +53,17 @@ pub(super) fn adopted(worker: &mut Worker) -> (TcpStream, u32, u32) {
     (peer, conn, worker.connections[conn as usize].serial)
 }
 
+/// Clients that all get what is published to `news`, as many as it takes for a message to be kept for them.
+fn crowd(worker: &mut Worker) -> Vec<(TcpStream, u32, u32)> {
+    let mut clients = Vec::new();
+    for _ in 0..limits::FAN_OUT_MIN {
+        let client = adopted(worker);
+        worker.feed(client.1, b"SUB news 1\r\n");
+        clients.push(client);
+    }
+    clients
+}
+
 #[test]
 fn what_was_read_is_not_for_whoever_has_the_slot_now() {
     let mut worker = worker(Options::default());
@@ -119,12 +130,7 @@ fn of_a_crowd_that_leaves_at_once_no_more_is_kept_than_can_be_shown() {
 #[test]
 fn what_many_are_to_get_is_written_before_memory_is_given_back() {
     let mut worker = worker(Options::default());
-    let clients: Vec<_> = (0..limits::FAN_OUT_MIN)
-        .map(|_| adopted(&mut worker))
-        .collect();
-    for &(_, conn, _) in &clients {
-        worker.feed(conn, b"SUB news 1\r\n");
-    }
+    let clients = crowd(&mut worker);
     worker.finish_turn();
     // As when somebody is given up above `memory_limit`, which others hear of.
     worker.announce(0, (b"news", b""), "x");
@@ -321,12 +327,7 @@ fn nothing_is_fed_while_a_password_is_checked_anew() {
 #[test]
 fn what_many_get_counts_for_whoever_leaves_in_the_same_turn() {
     let mut worker = worker(Options::default());
-    let clients: Vec<_> = (0..limits::FAN_OUT_MIN)
-        .map(|_| adopted(&mut worker))
-        .collect();
-    for &(_, conn, _) in &clients {
-        worker.feed(conn, b"SUB news 1\r\n");
-    }
+    let clients = crowd(&mut worker);
     let (_publisher, publisher, _) = adopted(&mut worker);
     worker.feed(publisher, b"PUB news 2\r\nhi\r\n");
     for &(_, conn, _) in &clients {
